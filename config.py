@@ -1,0 +1,251 @@
+"""The settings of one process: a frozen tree read from the environment and `.env`.
+
+Every leaf names its environment variable in its `Env` marker and explains itself in its
+docstring; the table of both, `VARIABLES`, drives loading. This module knows no engine: it says
+what may be chosen, `service_providers.py` says what the choice means.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Any, Literal
+
+from dotenv import dotenv_values
+from pydantic import BaseModel, ConfigDict, Field, FilePath, SecretStr, ValidationError
+
+from protocol import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Env:
+    """The environment variable of a setting; `separator` splits the value of a list."""
+
+    name: str
+    separator: str | None = None
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class ServerSettings(_Section):
+    """Where the gateway listens and whom it lets in."""
+
+    host: Annotated[str, Env("SERVER_HOST")] = "127.0.0.1"
+    """Address to listen on; 0.0.0.0 opens the gateway to the network."""
+    port: Annotated[int, Field(ge=0, le=65_535), Env("SERVER_PORT")] = 8000
+    """Port to listen on; 0 picks a free one."""
+    api_key: Annotated[SecretStr | None, Env("API_KEY")] = None
+    """Key every client must present; without one any key, or none, is accepted."""
+    allowed_origins: Annotated[tuple[str, ...], Env("ALLOWED_ORIGINS", ",")] = ()
+    """Browser origins besides localhost that may connect while API_KEY is unset; * allows all."""
+    ssl_certfile: Annotated[FilePath | None, Env("SSL_CERTFILE")] = None
+    """Certificate chain (PEM); with SSL_KEYFILE it turns ws: and http: into wss: and https:."""
+    ssl_keyfile: Annotated[FilePath | None, Env("SSL_KEYFILE")] = None
+    """Private key (PEM) of SSL_CERTFILE."""
+    debug: Annotated[bool, Env("DEBUG")] = False
+    """Log every wire event and Pipecat's own debug lines, which may quote what was said."""
+    dialect: Annotated[Literal["auto", "ga", "beta"], Env("REALTIME_DIALECT")] = "auto"
+    """Dialect of the Realtime API to speak; auto decides for each connection."""
+    beta_enabled: Annotated[bool, Env("BETA_ENABLED")] = True
+    """Whether beta clients are served; false turns them away exactly as OpenAI does."""
+
+
+class SessionSettings(_Section):
+    """What a session starts with, and its limits."""
+
+    model: Annotated[str, Env("DEFAULT_MODEL")] = "gpt-realtime"
+    """Model name shown to clients that name none; any name a client asks for is echoed."""
+    instructions: Annotated[str, Env("LLM_SYSTEM_PROMPT")] = (
+        "You are a helpful voice assistant. Answer briefly, in the language the user speaks."
+    )
+    """Instructions of a session until the client sends its own."""
+    output_lead_ms: Annotated[int, Field(ge=0, le=3_600_000), Env("OUTPUT_LEAD_MS")] = 5000
+    """How far audio output may run ahead of real time while VAD may interrupt; 0 = no limit."""
+    max_session_s: Annotated[int, Field(ge=1, le=86_400), Env("MAX_SESSION_SECONDS")] = 3600
+    """Age at which a session is closed with session_expired."""
+    stt_timeout_ms: Annotated[int, Field(ge=100, le=600_000), Env("STT_TIMEOUT_MS")] = 15_000
+    """How long a committed turn may wait for its transcript before it counts as failed."""
+
+
+class VadSettings(_Section):
+    """Defaults of server_vad; a client may change them at any time."""
+
+    threshold: Annotated[float, Field(ge=0, le=1), Env("VAD_THRESHOLD")] = 0.5
+    """Speech probability from which a window of audio counts as speech."""
+    silence_duration_ms: Annotated[int, Field(ge=0, le=60_000), Env("VAD_SILENCE_DURATION_MS")] = (
+        500
+    )
+    """Silence that ends a turn."""
+    prefix_padding_ms: Annotated[int, Field(ge=0, le=10_000), Env("VAD_PREFIX_PADDING_MS")] = 300
+    """Audio kept from before the detected start of speech."""
+
+
+class SttSettings(_Section):
+    """Speech to text."""
+
+    provider: Annotated[Literal["auto", "pocketsphinx", "scripted"], Env("STT_PROVIDER")] = "auto"
+    """Engine; auto takes the best one that is configured."""
+    mode: Annotated[Literal["general", "phrases"], Env("POCKETSPHINX_MODE")] = "general"
+    """What pocketsphinx listens for: free English, or only the phrases listed below."""
+    phrases: Annotated[tuple[str, ...], Env("POCKETSPHINX_PHRASES", "|")] = ()
+    """Phrases of the phrases mode, separated by |."""
+    workers: Annotated[int, Field(ge=1, le=64), Env("POCKETSPHINX_WORKERS")] = 2
+    """Worker processes, each of which decodes one turn at a time."""
+    language: Annotated[str, Env("STT_LANGUAGE")] = "en"
+    """Language (BCP-47) spoken when the client names none."""
+
+
+class LlmSettings(_Section):
+    """The language model."""
+
+    provider: Annotated[Literal["auto", "scripted"], Env("LLM_PROVIDER")] = "auto"
+    """Engine; auto takes the best one that is configured."""
+    script: Annotated[FilePath | None, Env("SCRIPT_FILE")] = None
+    """YAML file the scripted responder plays; unset = the one that is shipped."""
+    # The bounds are those of the session object, where this value is the default.
+    temperature: Annotated[float, Field(ge=0.6, le=1.2), Env("LLM_TEMPERATURE")] = 0.8
+    """Sampling temperature until the client sends its own."""
+    max_tokens: Annotated[int | None, Field(ge=1, le=4096), Env("LLM_MAX_TOKENS")] = None
+    """Longest reply in tokens until the client sends its own; unset = no limit."""
+
+
+class TtsSettings(_Section):
+    """Text to speech."""
+
+    provider: Annotated[Literal["auto", "espeak", "tone"], Env("TTS_PROVIDER")] = "auto"
+    """Engine; auto takes the best one that is configured."""
+    voice: Annotated[str, Env("TTS_VOICE")] = "en-us"
+    """Voice used when the client's voice is not one of the engine's own."""
+    rate_wpm: Annotated[int, Field(ge=80, le=450), Env("ESPEAK_RATE_WPM")] = 170
+    """Speaking rate of espeak-ng in words per minute."""
+
+
+class Settings(_Section):
+    """The whole tree; `Settings()` is what an empty environment gives."""
+
+    server: ServerSettings = ServerSettings()
+    session: SessionSettings = SessionSettings()
+    vad: VadSettings = VadSettings()
+    stt: SttSettings = SttSettings()
+    llm: LlmSettings = LlmSettings()
+    tts: TtsSettings = TtsSettings()
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """One row of the table of settings: `Settings.<section>.<field>` comes from `env`."""
+
+    section: str
+    field: str
+    env: Env
+    description: str
+
+
+def _variables() -> dict[str, Variable]:
+    rows: dict[str, Variable] = {}
+    for section, section_field in Settings.model_fields.items():
+        model: type[BaseModel] = type(section_field.default)
+        for name, field in model.model_fields.items():
+            env = next(mark for mark in field.metadata if isinstance(mark, Env))
+            rows[env.name] = Variable(section, name, env, field.description or "")
+    return rows
+
+
+VARIABLES: Mapping[str, Variable] = MappingProxyType(_variables())
+"""Every environment variable by name, in the order of the tree."""
+
+
+def load_settings(
+    environ: Mapping[str, str] | None = None, env_file: Path | None = Path(".env")
+) -> Settings:
+    """Read the settings; the environment wins over the file, an empty value counts as unset.
+
+    Args:
+        environ: Variables by name; None is the environment of the process.
+        env_file: File in `.env` syntax, taken literally (no `${}` expansion); it may be absent.
+
+    Raises:
+        ConfigError: naming the first variable with a bad value and what it may be.
+    """
+    environ = os.environ if environ is None else environ
+    raw = _read_env_file(env_file) | {
+        name: value for name, value in environ.items() if value.strip()
+    }
+    tree: dict[str, dict[str, Any]] = {section: {} for section in Settings.model_fields}
+    for name, row in VARIABLES.items():
+        if name in raw:
+            tree[row.section][row.field] = _split(raw[name], row.env.separator)
+    try:
+        settings = Settings.model_validate(tree)
+    except ValidationError as exc:
+        raise _config_error(exc, raw) from None
+    _check_together(settings)
+    return settings
+
+
+def _read_env_file(path: Path | None) -> dict[str, str]:
+    if path is None or not path.is_file():
+        return {}
+    try:
+        # utf-8-sig: Windows editors begin the file with a byte order mark.
+        values = dotenv_values(path, interpolate=False, encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as exc:
+        raise ConfigError(str(path), f"the file must be readable UTF-8 text ({exc})") from None
+    return {name: value for name, value in values.items() if value and value.strip()}
+
+
+def _split(value: str, separator: str | None) -> str | tuple[str, ...]:
+    if separator is None:
+        return value.strip()
+    return tuple(part for piece in value.split(separator) if (part := piece.strip()))
+
+
+_ALLOWED = {
+    "bool_parsing": "true or false",
+    "int_parsing": "a whole number",
+    "float_parsing": "a number",
+    "path_not_file": "the path of an existing file",
+}
+"""What pydantic's wording leaves unclear, by its error type."""
+
+
+def _config_error(exc: ValidationError, raw: Mapping[str, str]) -> ConfigError:
+    error = exc.errors(include_url=False, include_context=False)[0]
+    section, field = str(error["loc"][0]), str(error["loc"][1])
+    name = next(
+        name for name, row in VARIABLES.items() if (row.section, row.field) == (section, field)
+    )
+    allowed = _ALLOWED.get(error["type"]) or error["msg"].removeprefix("Input should be ")
+    return ConfigError(name, f"must be {allowed}, not {raw[name]!r}")
+
+
+def _check_together(settings: Settings) -> None:
+    """Refuse values that are fine alone and wrong together."""
+    server = settings.server
+    if server.api_key is not None:
+        key = server.api_key.get_secret_value()
+        if not (key.isascii() and key.isprintable()) or " " in key:
+            raise ConfigError(
+                "API_KEY", "must be printable ASCII without spaces: clients send it in a header"
+            )
+    for origin in server.allowed_origins:
+        if origin not in {"*", "null"} and "://" not in origin:
+            raise ConfigError(
+                "ALLOWED_ORIGINS",
+                f"must list origins like https://app.example.com, or *, not {origin!r}",
+            )
+    if server.ssl_certfile and not server.ssl_keyfile:
+        raise ConfigError("SSL_KEYFILE", "must be set as well when SSL_CERTFILE is set")
+    if server.ssl_keyfile and not server.ssl_certfile:
+        raise ConfigError("SSL_CERTFILE", "must be set as well when SSL_KEYFILE is set")
+    if server.dialect == "beta" and not server.beta_enabled:
+        raise ConfigError("BETA_ENABLED", "must not be false while REALTIME_DIALECT is beta")
+    if settings.stt.mode == "phrases" and not settings.stt.phrases:
+        raise ConfigError(
+            "POCKETSPHINX_PHRASES", "must list at least one phrase while POCKETSPHINX_MODE=phrases"
+        )

@@ -1,0 +1,451 @@
+"""One response: from `response.created` to its single `response.done`, whatever happens between.
+
+A `Response` exists only while it is live. Each method takes one thing that happened and returns the
+events it causes, in wire order; the last list it ever returns ends with `ResponseDone`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import assert_never
+
+from core.conversation import Conversation, Entry
+from core.messages import (
+    Failure,
+    FinishReason,
+    GenerationRequest,
+    ModelFinished,
+    ModelText,
+    SpeechAudio,
+    SpeechText,
+    SpeechWords,
+    ToolCallArguments,
+    ToolCallEnded,
+    ToolCallStarted,
+    WordTime,
+)
+from core.pacing import Pacer
+from core.speech import BYTES_PER_MS, SpeechTimeline
+from protocol import (
+    Cancelled,
+    CancelReason,
+    ContentPartAdded,
+    ContentPartDone,
+    ErrorCategory,
+    Failed,
+    FunctionArgumentsDelta,
+    FunctionArgumentsDone,
+    FunctionCall,
+    Incomplete,
+    Item,
+    ItemAdded,
+    ItemDone,
+    ItemStatus,
+    Message,
+    OutputAudio,
+    OutputAudioDelta,
+    OutputAudioDone,
+    OutputItemAdded,
+    OutputItemDone,
+    OutputText,
+    OutputTextDelta,
+    OutputTextDone,
+    OutputTranscriptDelta,
+    OutputTranscriptDone,
+    ResponseCreated,
+    ResponseDone,
+    ResponseStatus,
+    ResponseView,
+    ServerEvent,
+    Stage,
+    StatusDetails,
+    Usage,
+)
+
+MAX_DELTA_BYTES = 200 * BYTES_PER_MS
+"""Largest audio delta: old SDKs close at 1 MiB a frame, and a barge-in wants small steps."""
+AUDIO_TOKENS_PER_SECOND = 20
+"""How OpenAI counts spoken output."""
+
+Generated = (
+    ModelText
+    | ToolCallStarted
+    | ToolCallArguments
+    | ToolCallEnded
+    | ModelFinished
+    | SpeechText
+    | SpeechWords
+    | SpeechAudio
+)
+
+
+@dataclass(slots=True)
+class _MessageOutput:
+    """The assistant message of a response, open until its last part closes."""
+
+    item_id: str
+    index: int
+    sent: list[str] = field(default_factory=list[str])
+    generated: list[str] = field(default_factory=list[str])
+    announced_chars: int = 0
+    speech: SpeechTimeline = field(default_factory=SpeechTimeline)
+
+
+@dataclass(slots=True)
+class _CallOutput:
+    """A function call whose arguments are still coming."""
+
+    item_id: str
+    index: int
+    call_id: str
+    name: str
+    arguments: list[str] = field(default_factory=list[str])
+
+
+class _End:
+    """Marks the end of the output in the pacer's queue."""
+
+
+_Paced = str | tuple[WordTime, ...] | bytes | _End
+
+
+class Response:
+    """A live response.
+
+    Args:
+        view: What `response.created` shows; everything but output and outcome is fixed by it.
+        request: What the engine generates from; None until the words it waits for are known.
+        waiting_for: User items whose transcripts the model must see first.
+        conversation: Where its items go; None for an out-of-band response.
+        new_id: Makes ids from a prefix.
+        lead_ms: How far audio may run ahead of real time, None for no limit.
+        trigger_item_id: The user item whose end of turn caused it, None for `response.create`.
+    """
+
+    def __init__(
+        self,
+        view: ResponseView,
+        *,
+        make_request: Callable[[], GenerationRequest],
+        waiting_for: set[str],
+        conversation: Conversation | None,
+        new_id: Callable[[str], str],
+        lead_ms: float | None,
+        trigger_item_id: str | None = None,
+    ) -> None:
+        self.id = view.id
+        self.make_request = make_request
+        self.waiting_for = waiting_for
+        self.trigger_item_id = trigger_item_id
+        self.started = False
+        self.done = False
+        self.pacer: Pacer[_Paced] = Pacer(lead_ms)
+        self._view = view
+        self._conversation = conversation
+        self._new_id = new_id
+        self._spoken = view.output_modalities == ("audio",)
+        self._message: _MessageOutput | None = None
+        self._calls: dict[str, _CallOutput] = {}
+        self._output: dict[int, Item] = {}
+        self._next_index = 0
+        self._finish: FinishReason = "stop"
+        self._usage = Usage()
+        self._audio_ms = 0.0
+
+    @property
+    def out_of_band(self) -> bool:
+        return self._conversation is None
+
+    def created(self) -> ServerEvent:
+        """The first event of its life."""
+        return ResponseCreated(self._view)
+
+    def holds(self, item_id: str) -> bool:
+        """Whether this response is still producing that item."""
+        return (self._message is not None and self._message.item_id == item_id) or any(
+            call.item_id == item_id for call in self._calls.values()
+        )
+
+    # --- what the engine made -----------------------------------------------------------------
+
+    def generated(self, event: Generated, now: float) -> list[ServerEvent]:
+        """Take one piece of output from the engine."""
+        match event:
+            case ModelText():
+                return self._model_text(event.text)
+            case ToolCallStarted():
+                return self._call_started(event.call_id, event.name)
+            case ToolCallArguments():
+                return self._call_arguments(event.call_id, event.delta)
+            case ToolCallEnded():
+                return self._call_ended(event.call_id)
+            case ModelFinished():
+                self._finish, self._usage = event.reason, event.usage
+                return []
+            case SpeechText():
+                events = self._open_message()
+                assert self._message is not None
+                self._message.announced_chars += len(event.text)
+                self.pacer.push(event.text)
+                return events + self.release(now)
+            case SpeechWords():
+                self.pacer.push(event.words)
+                return self.release(now)
+            case SpeechAudio():
+                for start in range(0, len(event.pcm), MAX_DELTA_BYTES):
+                    piece = event.pcm[start : start + MAX_DELTA_BYTES]
+                    self.pacer.push(piece, len(piece) / BYTES_PER_MS)
+                return self.release(now)
+            case _:
+                assert_never(event)
+
+    def ended(self, now: float) -> list[ServerEvent]:
+        """The engine delivered everything; what is queued still goes at its pace."""
+        self.pacer.push(_End())
+        return self.release(now)
+
+    def release(self, now: float) -> list[ServerEvent]:
+        """Let go what the pace allows."""
+        events: list[ServerEvent] = []
+        for entry in self.pacer.release(now):
+            events += self._let_go(entry)
+        return events
+
+    def _let_go(self, entry: _Paced) -> list[ServerEvent]:
+        message = self._message
+        match entry:
+            case _End():
+                return self._complete()
+            case str():
+                assert message is not None
+                message.speech.add_text(entry)
+                return self._transcript_delta(message, entry)
+            case bytes():
+                if message is None:
+                    return []
+                message.speech.add_audio(len(entry))
+                self._audio_ms += len(entry) / BYTES_PER_MS
+                return [OutputAudioDelta(self.id, message.item_id, message.index, 0, entry)]
+            case tuple():
+                if message is not None:
+                    message.speech.add_words(entry)
+                return []
+            case _:
+                assert_never(entry)
+
+    # --- text ---------------------------------------------------------------------------------
+
+    def _model_text(self, text: str) -> list[ServerEvent]:
+        # Some servers send an empty or blank chunk ahead of a tool call: no message opens for it.
+        if self._message is None and not text.strip():
+            return []
+        events = self._open_message()
+        message = self._message
+        assert message is not None
+        message.generated.append(text)
+        if self._spoken:
+            return events
+        delta = text if message.sent else text.lstrip()
+        message.sent.append(delta)
+        return [*events, OutputTextDelta(self.id, message.item_id, message.index, 0, delta)]
+
+    def _transcript_delta(self, message: _MessageOutput, text: str) -> list[ServerEvent]:
+        delta = text if message.sent else text.lstrip()
+        if not delta:
+            return []
+        message.sent.append(delta)
+        return [OutputTranscriptDelta(self.id, message.item_id, message.index, 0, delta)]
+
+    def _open_message(self) -> list[ServerEvent]:
+        if self._message is not None:
+            return []
+        self._message = message = _MessageOutput(self._new_id("item"), self._take_index())
+        item = Message(message.item_id, "assistant", "in_progress", ())
+        part = OutputAudio("") if self._spoken else OutputText("")
+        return [
+            *self._add_item(item, message.index, message.speech if self._spoken else None),
+            ContentPartAdded(self.id, message.item_id, message.index, 0, part),
+        ]
+
+    def _close_message(self, status: ItemStatus) -> list[ServerEvent]:
+        message = self._message
+        if message is None:
+            return []
+        self._message = None
+        text = "".join(message.sent)
+        place = (self.id, message.item_id, message.index, 0)
+        part: OutputAudio | OutputText
+        events: list[ServerEvent]
+        if self._spoken:
+            part = OutputAudio(text)
+            events = [OutputAudioDone(*place), OutputTranscriptDone(*place, text)]
+        else:
+            part = OutputText(text)
+            events = [OutputTextDone(*place, text)]
+        item = Message(message.item_id, "assistant", status, (part,))
+        return [*events, ContentPartDone(*place, part), *self._finish_item(item, message.index)]
+
+    # --- function calls -----------------------------------------------------------------------
+
+    def _call_started(self, call_id: str, name: str) -> list[ServerEvent]:
+        if call_id in self._calls:
+            return []
+        # A message that is only text is complete when a call begins; speech goes on being paced.
+        events = [] if self._spoken else self._close_message("completed")
+        call = _CallOutput(
+            self._new_id("item"), self._take_index(), self._wire_call_id(call_id), name
+        )
+        self._calls[call_id] = call
+        item = FunctionCall(call.item_id, call.call_id, name, "", "in_progress")
+        return events + self._add_item(item, call.index, None)
+
+    def _wire_call_id(self, call_id: str) -> str:
+        """The model's own id, or a fresh one where it gave none or gave one it used before."""
+        taken = self._conversation is not None and self._conversation.has_call(call_id)
+        return self._new_id("call") if taken or not call_id else call_id
+
+    def _call_arguments(self, call_id: str, delta: str) -> list[ServerEvent]:
+        call = self._calls.get(call_id)
+        if call is None or not delta:
+            return []
+        call.arguments.append(delta)
+        return [FunctionArgumentsDelta(self.id, call.item_id, call.index, call.call_id, delta)]
+
+    def _call_ended(self, call_id: str) -> list[ServerEvent]:
+        call = self._calls.pop(call_id, None)
+        if call is None:
+            return []
+        arguments = "".join(call.arguments)
+        item = FunctionCall(call.item_id, call.call_id, call.name, arguments, "completed")
+        return [
+            FunctionArgumentsDone(
+                self.id, call.item_id, call.index, call.call_id, call.name, arguments
+            ),
+            *self._finish_item(item, call.index),
+        ]
+
+    def _drop_calls(self) -> list[ServerEvent]:
+        """Close calls that never got all their arguments.
+
+        Without `arguments.done`: some clients run the tool on it, whatever the item's status.
+        """
+        events: list[ServerEvent] = []
+        for call in self._calls.values():
+            arguments = "".join(call.arguments)
+            item = FunctionCall(call.item_id, call.call_id, call.name, arguments, "incomplete")
+            events += self._finish_item(item, call.index)
+        self._calls.clear()
+        return events
+
+    # --- items --------------------------------------------------------------------------------
+
+    def _take_index(self) -> int:
+        self._next_index += 1
+        return self._next_index - 1
+
+    def _add_item(
+        self, item: Item, index: int, speech: SpeechTimeline | None
+    ) -> list[ServerEvent]:
+        events: list[ServerEvent] = [OutputItemAdded(self.id, index, item)]
+        if self._conversation is not None:
+            previous = self._conversation.append(Entry(item, speech=speech))
+            events.append(ItemAdded(previous, item))
+        return events
+
+    def _finish_item(self, item: Item, index: int) -> list[ServerEvent]:
+        self._output[index] = item
+        events: list[ServerEvent] = []
+        if self._conversation is not None:
+            entry = self._conversation.get(item.id)
+            assert entry is not None, "items of a live response are not deleted under it"
+            entry.item = item
+            events.append(ItemDone(self._conversation.previous_id(item.id), item))
+        return [*events, OutputItemDone(self.id, index, item)]
+
+    # --- endings ------------------------------------------------------------------------------
+
+    def _complete(self) -> list[ServerEvent]:
+        failure = self._unspoken()
+        if failure is not None:
+            return self.failed(failure, math.inf)
+        match self._finish:
+            case "length":
+                return self._done("incomplete", Incomplete("max_output_tokens"), "incomplete")
+            case "content_filter":
+                return self._done("incomplete", Incomplete("content_filter"), "incomplete")
+            case "stop" | "tool_calls":
+                return self._done("completed", None, "completed")
+            case _:
+                assert_never(self._finish)
+
+    def _unspoken(self) -> Failure | None:
+        """Speech that should be there and is not: nothing is called spoken that never sounded."""
+        message = self._message
+        if not self._spoken or message is None:
+            return None
+        text = "".join(message.generated)
+        silent = text if message.speech.audio_ms == 0 else text[message.announced_chars :]
+        if not any(character.isalnum() for character in silent):
+            return None
+        return Failure(
+            Stage.TTS, ErrorCategory.SERVER, "The speech synthesiser returned no audio for the reply."
+        )
+
+    def finish_empty(self) -> list[ServerEvent]:
+        """Complete without output: there was nothing to answer."""
+        return self._done("completed", None, "completed")
+
+    def cancel(self, reason: CancelReason, now: float) -> list[ServerEvent]:
+        """End at once; what was not sent is forgotten, and so is what was not heard."""
+        if self._message is not None and self._conversation is not None and self._spoken:
+            entry = self._conversation.get(self._message.item_id)
+            if entry is not None and entry.heard_ms is None:
+                entry.heard_ms = self.pacer.played_ms(now)
+        return self._done("cancelled", Cancelled(reason), "incomplete")
+
+    def failed(self, failure: Failure, now: float) -> list[ServerEvent]:
+        """End with an error; everything that was made still goes out first."""
+        self.pacer.lead_ms = None
+        events: list[ServerEvent] = []
+        for entry in self.pacer.release(now):
+            if not isinstance(entry, _End):
+                events += self._let_go(entry)
+        return events + self._done("failed", _failed(failure), "incomplete")
+
+    def _done(
+        self, status: ResponseStatus, details: StatusDetails | None, items: ItemStatus
+    ) -> list[ServerEvent]:
+        if items == "completed" and self._spoken and self._message is not None:
+            message = self._message
+            rest = "".join(message.generated)[message.announced_chars :]
+            events = self._transcript_delta(message, rest.rstrip())
+        else:
+            events = []
+        events += self._close_message(items)
+        events += self._drop_calls()
+        self.done = True
+        usage = replace(
+            self._usage,
+            output_audio_tokens=math.ceil(self._audio_ms * AUDIO_TOKENS_PER_SECOND / 1000),
+        )
+        output = tuple(self._output[index] for index in sorted(self._output))
+        view = replace(
+            self._view, status=status, status_details=details, output=output, usage=usage
+        )
+        return [*events, ResponseDone(view)]
+
+
+def _failed(failure: Failure) -> Failed:
+    """The `status_details.error` of a failed stage, in the codes clients know (§5)."""
+    match failure.category:
+        case ErrorCategory.QUOTA:
+            kind, code = "insufficient_quota", "insufficient_quota"
+        case ErrorCategory.RATE_LIMIT:
+            kind, code = "rate_limit_error", "rate_limit_exceeded"
+        case ErrorCategory.INVALID_REQUEST:
+            kind, code = "invalid_request_error", "invalid_value"
+        case _:
+            kind, code = "server_error", "server_error"
+    return Failed(kind, code, failure.message)

@@ -1,0 +1,104 @@
+"""The effective settings of a session: how a `session.update` is merged, all of it or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from core.validation import validate
+from protocol import ErrorCode, InvalidRequest, Session
+
+SERVER_OWNED = frozenset({"type", "object", "id", "expires_at", "client_secret", "model"})
+"""Fields a client may send back and the server keeps: the model is the connection's."""
+
+
+def merge_session(
+    current: Session, patch: Mapping[str, Any], defaults: Session
+) -> Session:
+    """The session after `patch`, a GA-shaped `session` object.
+
+    Absent fields keep their value; null clears what is nullable and restores the default of what
+    is not; `audio.input` and `audio.output` merge key by key; a `turn_detection` or
+    `noise_reduction` object merges with the current one when its type is the same and with the
+    defaults of its own type otherwise; everything else is replaced (protocol reference §2.3).
+
+    Raises:
+        InvalidRequest: naming the first field that is wrong; `current` stays in force.
+    """
+    merged = current.model_dump()
+    fallback = defaults.model_dump()
+    for key, value in patch.items():
+        if key in SERVER_OWNED:
+            continue
+        if key == "audio" and isinstance(value, dict):
+            _merge_audio(merged["audio"], value, fallback["audio"])
+        else:
+            merged[key] = _or_default(Session, key, value, fallback)
+    return validate(Session, merged, "session")
+
+
+def _merge_audio(
+    merged: dict[str, Any], patch: Mapping[str, Any], fallback: dict[str, Any]
+) -> None:
+    for side in ("input", "output"):
+        if side not in patch:
+            continue
+        changes = patch[side]
+        if not isinstance(changes, dict):
+            merged[side] = changes if changes is not None else fallback[side]
+            continue
+        for key, value in changes.items():
+            if key in ("turn_detection", "noise_reduction") and isinstance(value, dict):
+                merged[side][key] = _merge_typed(merged[side].get(key), value, fallback[side][key])
+            elif value is None and key not in ("transcription", "noise_reduction", "turn_detection"):
+                merged[side][key] = fallback[side].get(key)
+            else:
+                merged[side][key] = value
+
+
+def _merge_typed(current: Any, patch: dict[str, Any], fallback: Any) -> dict[str, Any]:
+    """Merge an object that has a `type`: with the one in force, else with the type's defaults."""
+    for base in (current, fallback):
+        if isinstance(base, dict) and patch.get("type", base.get("type")) == base.get("type"):
+            return {**base, **patch}
+    return patch
+
+
+def _or_default(model: type[Session], key: str, value: Any, fallback: dict[str, Any]) -> Any:
+    """Null on a field that cannot be null means its default."""
+    if value is not None or key not in model.model_fields:
+        return value
+    return fallback[key]
+
+
+def check_language(session: Session, languages: frozenset[str] | None, engine: str) -> None:
+    """Refuse a transcription language that the speech recogniser does not understand.
+
+    Raises:
+        InvalidRequest: naming the language asked for, those there are, and the setting to change.
+    """
+    transcription = session.audio.input.transcription
+    if languages is None or transcription is None or transcription.language is None:
+        return
+    if transcription.language.lower().replace("_", "-").split("-")[0] in languages:
+        return
+    known = ", ".join(f"'{language}'" for language in sorted(languages))
+    raise InvalidRequest(
+        ErrorCode.INVALID_VALUE,
+        f"Invalid value: '{transcription.language}'. The speech recogniser of this server "
+        f"({engine}) supports only: {known}. Set STT_PROVIDER on the server to one that knows it.",
+        "session.audio.input.transcription.language",
+    )
+
+
+def check_voice(current: Session, updated: Session, has_assistant_audio: bool) -> None:
+    """Refuse another voice once the model has been heard.
+
+    Raises:
+        InvalidRequest: code `cannot_update_voice`.
+    """
+    if has_assistant_audio and updated.audio.output.voice != current.audio.output.voice:
+        raise InvalidRequest(
+            ErrorCode.CANNOT_UPDATE_VOICE,
+            "Cannot update a conversation's voice if assistant audio is present.",
+        )

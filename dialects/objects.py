@@ -1,0 +1,248 @@
+"""The GA JSON of what events carry: session, item, content part, response, usage.
+
+Key order follows OpenAI's captures (protocol reference §2.3, §2.6, §2.7).
+"""
+
+from __future__ import annotations
+
+from typing import Any, assert_never
+
+import pybase64
+
+from protocol import (
+    Cancelled,
+    Content,
+    CustomVoice,
+    Failed,
+    FunctionCall,
+    FunctionCallOutput,
+    FunctionTool,
+    Incomplete,
+    InputAudio,
+    InputImage,
+    InputText,
+    Item,
+    Message,
+    NamedToolChoice,
+    OutputAudio,
+    OutputText,
+    ResponseView,
+    SessionView,
+    StatusDetails,
+    Transcription,
+    Usage,
+)
+
+Json = dict[str, Any]
+
+
+def session_json(view: SessionView) -> Json:
+    """The whole effective session, defaults included."""
+    session = view.settings
+    heard, spoken = session.audio.input, session.audio.output
+    return {
+        "type": "realtime",
+        "object": "realtime.session",
+        "id": view.id,
+        "model": session.model,
+        "output_modalities": list(session.output_modalities),
+        "instructions": session.instructions,
+        "tools": [tool_json(tool) for tool in session.tools],
+        "tool_choice": tool_choice_json(session.tool_choice),
+        **_if_set(parallel_tool_calls=session.parallel_tool_calls),
+        "max_output_tokens": session.max_output_tokens,
+        **_if_set(reasoning=session.reasoning),
+        "tracing": session.tracing,
+        "truncation": session.truncation,
+        "prompt": session.prompt,
+        "expires_at": view.expires_at,
+        "audio": {
+            "input": {
+                "format": heard.format.model_dump(),
+                "transcription": transcription_json(heard.transcription),
+                "noise_reduction": (
+                    heard.noise_reduction.model_dump(exclude_none=True)
+                    if heard.noise_reduction
+                    else None
+                ),
+                "turn_detection": (
+                    heard.turn_detection.model_dump() if heard.turn_detection else None
+                ),
+            },
+            "output": {
+                "format": spoken.format.model_dump(),
+                "voice": voice_json(spoken.voice),
+                "speed": spoken.speed,
+            },
+        },
+        "include": list(session.include) if session.include is not None else None,
+    }
+
+
+def tool_json(tool: FunctionTool) -> Json:
+    """A tool as its client sent it."""
+    return {
+        "type": tool.type,
+        "name": tool.name,
+        **_if_set(description=tool.description, parameters=tool.parameters),
+    }
+
+
+def tool_choice_json(choice: str | NamedToolChoice) -> str | Json:
+    """`auto`, or the object that names a function."""
+    return choice if isinstance(choice, str) else {"type": choice.type, "name": choice.name}
+
+
+def voice_json(voice: str | CustomVoice) -> str | Json:
+    """A voice's name, or the object that holds a custom voice's id."""
+    return voice if isinstance(voice, str) else {"id": voice.id}
+
+
+def transcription_json(transcription: Transcription | None) -> Json | None:
+    """`audio.input.transcription`: three keys always, those of newer models only when set."""
+    if transcription is None:
+        return None
+    return {
+        "model": transcription.model,
+        "language": transcription.language,
+        "prompt": transcription.prompt,
+        **_if_set(
+            delay=transcription.delay,
+            keywords=transcription.keywords and list(transcription.keywords),
+            languages=transcription.languages and list(transcription.languages),
+        ),
+    }
+
+
+def item_json(item: Item, *, with_audio: bool = False) -> Json:
+    """An item; user audio is replayed only to a client that asks for it."""
+    match item:
+        case Message():
+            return {
+                "id": item.id,
+                "type": "message",
+                "status": item.status,
+                "role": item.role,
+                "content": [content_json(part, with_audio=with_audio) for part in item.content],
+            }
+        case FunctionCall():
+            return {
+                "id": item.id,
+                "type": "function_call",
+                "status": item.status,
+                "name": item.name,
+                "call_id": item.call_id,
+                "arguments": item.arguments,
+            }
+        case FunctionCallOutput():
+            return {
+                "id": item.id,
+                "type": "function_call_output",
+                "call_id": item.call_id,
+                "output": item.output,
+            }
+        case _:
+            assert_never(item)
+
+
+def content_json(part: Content, *, with_audio: bool = False) -> Json:
+    """One entry of a message's `content`.
+
+    `transcript` of user audio is there even when null: agents-js throws without the key.
+    """
+    match part:
+        case InputText():
+            return {"type": "input_text", "text": part.text}
+        case InputAudio():
+            replayed = with_audio and part.audio is not None
+            return {
+                "type": "input_audio",
+                **({"audio": base64_text(part.audio or b"")} if replayed else {}),
+                "transcript": part.transcript,
+            }
+        case InputImage():
+            return {"type": "input_image", "image_url": part.image_url, "detail": part.detail}
+        case OutputText():
+            return {"type": "output_text", "text": part.text}
+        case OutputAudio():
+            return {"type": "output_audio", "transcript": part.transcript}
+        case _:
+            assert_never(part)
+
+
+def part_json(part: OutputText | OutputAudio) -> Json:
+    """`part` of the content_part events, whose type is `text` or `audio` in both dialects."""
+    if isinstance(part, OutputText):
+        return {"type": "text", "text": part.text}
+    return {"type": "audio", "transcript": part.transcript}
+
+
+def response_json(response: ResponseView) -> Json:
+    """A response at the moment of its event."""
+    return {
+        "object": "realtime.response",
+        "id": response.id,
+        "status": response.status,
+        "status_details": status_details_json(response.status_details),
+        "output": [item_json(item) for item in response.output],
+        "conversation_id": response.conversation_id,
+        "output_modalities": list(response.output_modalities),
+        "max_output_tokens": response.max_output_tokens,
+        "audio": {
+            "output": {
+                "format": response.audio_format.model_dump(),
+                "voice": voice_json(response.voice),
+            }
+        },
+        "usage": usage_json(response.usage) if response.usage else None,
+        "metadata": response.metadata,
+    }
+
+
+def status_details_json(details: StatusDetails | None) -> Json | None:
+    """Why a response ended as it did; null while it runs and when it completed."""
+    match details:
+        case None:
+            return None
+        case Cancelled():
+            return {"type": "cancelled", "reason": details.reason}
+        case Incomplete():
+            return {"type": "incomplete", "reason": details.reason}
+        case Failed():
+            error = {"type": details.type, "code": details.code, "message": details.message}
+            return {"type": "failed", "error": error}
+        case _:
+            assert_never(details)
+
+
+def usage_json(usage: Usage) -> Json:
+    """Token counts; on a cascade everything cached is text and no token is an image's."""
+    return {
+        "total_tokens": usage.input_tokens + usage.output_tokens,
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "input_token_details": {
+            "text_tokens": usage.input_text_tokens,
+            "audio_tokens": usage.input_audio_tokens,
+            "image_tokens": 0,
+            "cached_tokens": usage.cached_tokens,
+            "cached_tokens_details": {
+                "text_tokens": usage.cached_tokens,
+                "audio_tokens": 0,
+                "image_tokens": 0,
+            },
+        },
+        "output_token_details": {
+            "text_tokens": usage.output_text_tokens,
+            "audio_tokens": usage.output_audio_tokens,
+        },
+    }
+
+
+def base64_text(audio: bytes) -> str:
+    """Standard base64 with padding."""
+    return pybase64.b64encode_as_string(audio)
+
+
+def _if_set(**fields: Any) -> Json:
+    return {name: value for name, value in fields.items() if value is not None}

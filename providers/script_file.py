@@ -1,0 +1,133 @@
+"""Reads a script file; whatever is wrong with it is told by file, line, rule and path at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from protocol import ConfigError
+
+from .script import ACTIONS, Script
+
+DEFAULT_SCRIPT = Path(__file__).parent.parent / "scripts" / "default.yaml"
+"""The script in use when `SCRIPT_FILE` names none."""
+
+_VARIABLE = "SCRIPT_FILE"
+_WORDING = {
+    "extra_forbidden": "unknown key",
+    "missing": "is required",
+    "tuple_type": "must be a list",
+    "model_type": "must be a mapping",
+}
+
+
+def load_script(path: Path) -> Script:
+    """Read and check the script at `path`.
+
+    Raises:
+        ConfigError: it cannot be read, is no YAML, or does not fit the models; names them all.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "is not UTF-8 text"
+        raise ConfigError(_VARIABLE, f"cannot read {path}: {reason}") from error
+    return parse_script(text, str(path))
+
+
+def parse_script(text: str, name: str = "script") -> Script:
+    """Parse the YAML of a script; `name` is how errors call it.
+
+    Raises:
+        ConfigError: as `load_script`.
+    """
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(_VARIABLE, f"{name}: not valid YAML: {_yaml_problem(error)}") from error
+    if not isinstance(content, dict):
+        raise ConfigError(_VARIABLE, f"{name}: a script is a mapping that starts with `version: 1`")
+    try:
+        return Script.model_validate(content)
+    except ValidationError as error:
+        problems = [_describe(problem, content, root) for problem in error.errors()]
+        told = "; ".join(problem for problem in problems if problem)
+        raise ConfigError(_VARIABLE, f"{name}: {told}") from error
+
+
+def _yaml_problem(error: yaml.YAMLError) -> str:
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        return f"line {error.problem_mark.line + 1}: {error.problem or 'cannot be parsed'}"
+    return str(error)
+
+
+def _describe(problem: ErrorDetails, content: dict[str, Any], root: yaml.Node | None) -> str | None:
+    path, found = _yaml_path(problem["loc"], content)
+    if problem["type"] == "too_short" and found:
+        return None  # Its members are wrong, each told on its own; pydantic counts what is left.
+    message = _WORDING.get(problem["type"]) or problem["msg"].removeprefix("Value error, ")
+    if isinstance(problem.get("input"), bool) and "string" in message:
+        message += " (YAML reads yes, no, on and off as true and false: put them in quotes)"
+    where = [f"line {_line(root, path)}"]
+    if path[:1] == ["rules"] and len(path) > 1:
+        where.append(_rule_name(content, path[1]))
+    shown = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
+    return f"{', '.join(where)}, {shown.lstrip('.') or 'script'}: {message}"
+
+
+def _yaml_path(loc: Sequence[int | str], content: Any) -> tuple[list[int | str], Any]:
+    """The steps of `loc` that the file has, and what stands there.
+
+    Left out are the steps that pydantic adds for the members of its unions; kept is a last step
+    that names a missing key.
+    """
+    path: list[int | str] = []
+    at = content
+    tagged = False
+    for index, step in enumerate(loc):
+        if not tagged and path[-2:-1] == ["do"] and step in ACTIONS:
+            tagged = True
+        elif _has(at, step):
+            at = at[step]
+            path.append(step)
+        elif index == len(loc) - 1 and isinstance(at, dict) and isinstance(step, str):
+            at = None
+            path.append(step)
+    return path, at
+
+
+def _has(content: Any, step: int | str) -> bool:
+    if isinstance(content, dict):
+        return step in content
+    return isinstance(content, list) and isinstance(step, int) and step < len(content)
+
+
+def _rule_name(content: dict[str, Any], index: Any) -> str:
+    rules = content.get("rules")
+    rule = rules[index] if isinstance(rules, list) and isinstance(index, int) else None
+    rule_id = rule.get("id") if isinstance(rule, dict) else None
+    return f"rule {rule_id!r}" if isinstance(rule_id, str) else f"rule number {index + 1}"
+
+
+def _line(node: yaml.Node | None, path: Sequence[Any]) -> int:
+    """The line, from 1, of the deepest node on `path` that exists."""
+    line = 1
+    for step in path:
+        found: yaml.Node | None = None
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                if key.value == str(step):
+                    line, found = key.start_mark.line + 1, value
+        elif isinstance(node, yaml.SequenceNode) and isinstance(step, int):
+            found = node.value[step] if step < len(node.value) else None
+            line = found.start_mark.line + 1 if found is not None else line
+        if found is None:
+            break
+        node = found
+    return line

@@ -1,0 +1,130 @@
+"""Finds what is allowed in a script but surely not meant."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from protocol import ConfigError
+
+from .script import CallTool, Fault, Rule, Script, UserCondition, Wait, When
+from .script_file import load_script
+from .script_template import Template
+from .words import comparable
+
+
+def lint_file(path: Path) -> list[str]:
+    """All that is wrong or doubtful in the script at `path`, one line each; empty if nothing."""
+    try:
+        return lint(load_script(path))
+    except ConfigError as error:
+        return [str(error)]
+
+
+def lint(script: Script) -> list[str]:
+    """All that is doubtful in a script that can be loaded, one line each."""
+    return [*_duplicates(script), *_hidden(script), *_unanswered(script), *_single_rules(script)]
+
+
+def _duplicates(script: Script) -> Iterator[str]:
+    seen: set[str] = set()
+    for rule in script.rules:
+        if rule.id in seen:
+            yield f"rule {rule.id!r}: an earlier rule has the same id; metadata finds only that one"
+        seen.add(rule.id)
+
+
+def _hidden(script: Script) -> Iterator[str]:
+    for index, rule in enumerate(script.rules):
+        for earlier in script.rules[:index]:
+            if _hides(earlier, rule):
+                yield f"rule {rule.id!r}: never reached, rule {earlier.id!r} matches before it"
+                break
+
+
+def _unanswered(script: Script) -> Iterator[str]:
+    answered = {rule.when.tool_result for rule in script.rules}
+    if True in answered:
+        return
+    for rule in script.rules:
+        for name in dict.fromkeys(a.tool for a in rule.do if isinstance(a, CallTool)):
+            if name not in answered:
+                yield f"rule {rule.id!r}: no rule has `tool_result: {name}` for what it answers"
+
+
+def _single_rules(script: Script) -> Iterator[str]:
+    for rule in script.rules:
+        if any(isinstance(action, Fault) for action in rule.do[:-1]):
+            yield f"rule {rule.id!r}: nothing behind a fault is carried out"
+        if all(isinstance(action, Wait) for action in rule.do):
+            yield f"rule {rule.id!r}: waits, but then says nothing; write `silent: true` if meant"
+        if rule.when.tool_result is None and any(map(_needs_tool, _templates(rule))):
+            yield f"rule {rule.id!r}: uses {{tool}} without `tool_result`, so there is none to use"
+        condition = rule.when.user
+        pattern = None if condition is None else condition.regex
+        if pattern is not None and re.search(pattern, "", re.IGNORECASE):
+            yield f"rule {rule.id!r}: its regex {pattern!r} matches any text"
+
+
+def _hides(earlier: Rule, later: Rule) -> bool:
+    """Whether `earlier` takes all that `later` could; forgets rules forced by metadata."""
+    calls_only = all(isinstance(action, CallTool) for action in earlier.do)
+    if calls_only and later.when.tool_available is None:
+        # With `tool_choice: none` the earlier one stands back.
+        return False
+    return _covers(earlier.when, later.when)
+
+
+def _covers(wide: When, narrow: When) -> bool:
+    if (wide.tool_result is None) != (narrow.tool_result is None):
+        return False
+    return (
+        wide.tool_result in (None, True, narrow.tool_result)
+        and wide.turn in (None, narrow.turn)
+        and wide.instructions in (None, narrow.instructions)
+        and wide.tool_available in (None, narrow.tool_available)
+        and (
+            wide.user is None or (narrow.user is not None and _covers_user(wide.user, narrow.user))
+        )
+    )
+
+
+def _covers_user(wide: UserCondition, narrow: UserCondition) -> bool:
+    return (
+        (wide.any is None or (narrow.any is not None and _words(narrow.any) <= _words(wide.any)))
+        and (wide.all is None or _words(wide.all) <= _words(narrow.all or ()))
+        and wide.regex in (None, narrow.regex)
+    )
+
+
+def _words(phrases: tuple[str, ...]) -> set[str]:
+    return {comparable(phrase) for phrase in phrases}
+
+
+def _templates(rule: Rule) -> Iterator[str]:
+    for action in rule.do:
+        match action:
+            case CallTool():
+                yield from _texts(action.args)
+            case _:
+                if (say := getattr(action, "say", None)) is not None:
+                    yield say
+
+
+def _texts(value: object) -> Iterator[str]:
+    match value:
+        case str():
+            yield value
+        case dict():
+            for inner in value.values():
+                yield from _texts(inner)
+        case list():
+            for inner in value:
+                yield from _texts(inner)
+        case _:
+            return
+
+
+def _needs_tool(template: str) -> bool:
+    return Template(template).uses_tool

@@ -1,0 +1,308 @@
+"""The life of one session: its four tasks, and the one driver that talks to the core.
+
+It carries out what the core decides and decides nothing itself; it knows no JSON and no frame.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import core.messages as m
+from config import Settings
+from core.machine import Machine, Output, Policy
+from protocol import (
+    ClientEvent,
+    Disconnected,
+    InputAudioAppend,
+    InputAudioClear,
+    InvalidRequest,
+    ResponseDone,
+    ServerEvent,
+    ServerVad,
+    Session,
+    SessionUpdated,
+    SessionView,
+    error_event,
+)
+from service_providers import Engines
+
+logger = logging.getLogger("realtime.session")
+
+MAX_WAITING_EVENTS = 64
+"""Client events read ahead of the driver; beyond it TCP makes the client wait."""
+BACKLOG_LIMIT_MS = 10_000
+"""Audio that may wait for its pace before the engine is told to stop making more."""
+OUTBOX_HIGH_BYTES = 4 * 1024 * 1024
+"""Bytes waiting for a slow reader before the engine is told to stop making more."""
+FLOW_POLL_S = 0.1
+
+
+APPEND_SLICE_BYTES = 48_000
+"""One second: a whole file appended at once is worked off without holding the event loop."""
+
+
+class InputCodec(Protocol):
+    """Brings appended audio to s16le mono 24 kHz."""
+
+    def to_pcm(self, append: InputAudioAppend) -> InputAudioAppend: ...
+    def set_input(
+        self, format_type: Literal["audio/pcm", "audio/pcmu", "audio/pcma"]
+    ) -> None: ...
+    def reset(self) -> None: ...
+
+
+class ClientConnection(Protocol):
+    """The client's side of a session; `transport.Connection` is one."""
+
+    @property
+    def codec(self) -> InputCodec: ...
+    @property
+    def dialect(self) -> str: ...
+    @property
+    def outbox_bytes(self) -> int: ...
+    async def receive(self) -> ClientEvent: ...
+    def send(self, event: ServerEvent) -> None: ...
+    async def write_forever(self) -> None: ...
+    async def close(self, code: int = 1000, reason: str = "") -> None: ...
+
+
+class Pipeline(Protocol):
+    """The engines' side of a session; `pipeline_manager.PipelineManager` is one."""
+
+    async def run(self) -> None: ...
+    def execute(self, command: m.EngineCommand) -> None: ...
+    def set_flow(self, open: bool) -> None: ...
+    async def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Tick:
+    """The core's timer is due."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Shutdown:
+    """The process is going down."""
+
+    reason: str
+
+
+class _SessionOver(Exception):
+    """Ends the task group once the session has closed its connection."""
+
+
+_Message = ClientEvent | m.EngineEvent | InvalidRequest | _Tick | _Shutdown
+
+
+class RealtimeSession:
+    """One client's conversation.
+
+    Args:
+        connection: The accepted WebSocket.
+        engines: The process's engines.
+        settings: The process's settings.
+        model: The model name the client asked for.
+        open_pipeline: Builds the session's pipeline around the function that takes its events.
+        new_id: Makes a unique id from a prefix.
+    """
+
+    def __init__(
+        self,
+        connection: ClientConnection,
+        engines: Engines,
+        settings: Settings,
+        *,
+        model: str,
+        open_pipeline: Callable[[Callable[[m.EngineEvent], None]], Pipeline],
+        new_id: Callable[[str], str],
+    ) -> None:
+        self.id = new_id("sess")
+        self._connection = connection
+        self._inbox: asyncio.Queue[_Message] = asyncio.Queue()
+        self._read_ahead = asyncio.Semaphore(MAX_WAITING_EVENTS)
+        self._pipeline = open_pipeline(self._inbox.put_nowait)
+        self._started_s = time.monotonic()
+        self._responses = 0
+        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_s: float | None = None
+        self._flowing = True
+        lifetime_s = settings.session.max_session_s
+        self._machine = Machine(
+            SessionView(self.id, int(time.time()) + lifetime_s, first_settings(settings, model)),
+            conversation_id=new_id("conv"),
+            policy=Policy(
+                output_lead_ms=settings.session.output_lead_ms or None,
+                stt_timeout_s=settings.session.stt_timeout_ms / 1000,
+                stt_languages=engines.stt.languages,
+                stt_engine=engines.stt.name,
+                max_output_tokens=settings.llm.max_tokens,
+                max_session_s=lifetime_s,
+                expires_at_s=self._started_s + lifetime_s,
+            ),
+            new_id=new_id,
+        )
+
+    async def run(self) -> None:
+        """Serve the client until one side ends it; leaves no task behind."""
+        logger.info("%s opened (%s)", self.id, self._connection.dialect)
+        # session.created leaves before any engine is asked for anything.
+        self._carry_out(self._machine.start())
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._connection.write_forever(), name=f"{self.id} writer")
+                tasks.create_task(self._read(), name=f"{self.id} reader")
+                tasks.create_task(self._drive(), name=f"{self.id} driver")
+                tasks.create_task(self._pipeline.run(), name=f"{self.id} pipeline")
+        except* Disconnected as gone:
+            logger.debug("%s disconnected: %s", self.id, gone.exceptions[0])
+        except* _SessionOver:
+            logger.debug("%s ended by the server", self.id)
+        finally:
+            self._machine.close()
+            if self._alarm is not None:
+                self._alarm.cancel()
+            await self._pipeline.close()
+            logger.info(
+                "%s closed after %.1f s, %d responses",
+                self.id,
+                time.monotonic() - self._started_s,
+                self._responses,
+            )
+
+    def shutdown(self, reason: str) -> None:
+        """Ask the session to end: the client gets 1001 and may reconnect elsewhere."""
+        self._inbox.put_nowait(_Shutdown(reason))
+
+    # --- reader -----------------------------------------------------------------------------------
+
+    async def _read(self) -> None:
+        while True:
+            await self._read_ahead.acquire()
+            try:
+                event: ClientEvent | InvalidRequest = await self._connection.receive()
+            except InvalidRequest as refusal:
+                event = refusal
+            self._inbox.put_nowait(event)
+
+    # --- driver -----------------------------------------------------------------------------------
+
+    async def _drive(self) -> None:
+        while True:
+            message = await self._inbox.get()
+            now = time.monotonic()
+            match message:
+                case _Tick():
+                    self._alarm_s = None
+                    outputs = self._machine.handle_timer(now)
+                case _Shutdown():
+                    outputs: Sequence[Output] = [m.CloseConnection(1001, message.reason)]
+                case InvalidRequest():
+                    outputs = [error_event(message)]
+                    self._read_ahead.release()
+                case InputAudioAppend():
+                    outputs = await self._append(message, now)
+                    self._read_ahead.release()
+                case _ if isinstance(message, ClientEvent):
+                    outputs = self._machine.handle(message, now)
+                    if isinstance(message, InputAudioClear):
+                        self._connection.codec.reset()
+                    self._read_ahead.release()
+                case _:
+                    outputs = self._machine.handle(message, now)
+            closing = self._carry_out(outputs)
+            if closing is not None:
+                await self._connection.close(closing.code, closing.reason)
+                raise _SessionOver
+            self._set_alarm(now)
+            self._set_flow()
+
+    async def _append(self, message: InputAudioAppend, now: float) -> Sequence[Output]:
+        """Take appended audio a second at a time; other sessions run in between."""
+        append = self._connection.codec.to_pcm(message)
+        if len(append.audio) <= APPEND_SLICE_BYTES:
+            return self._machine.handle(append, now)
+        for start in range(0, len(append.audio), APPEND_SLICE_BYTES):
+            piece = append.audio[start : start + APPEND_SLICE_BYTES]
+            self._carry_out(self._machine.handle(InputAudioAppend(piece, append.event_id), now))
+            await asyncio.sleep(0)
+        return []
+
+    def _carry_out(self, outputs: Sequence[Output]) -> m.CloseConnection | None:
+        """Send the events and execute the commands in their order, waiting for nobody."""
+        for output in outputs:
+            match output:
+                case m.CloseConnection():
+                    return output
+                case (
+                    m.ConfigureVad()
+                    | m.FeedAudio()
+                    | m.OpenSegment()
+                    | m.CloseSegment()
+                    | m.DropSegment()
+                    | m.StartResponse()
+                    | m.StopResponse()
+                ):
+                    self._pipeline.execute(output)
+                case _:
+                    if isinstance(output, SessionUpdated):
+                        input_format = output.session.settings.audio.input.format
+                        self._connection.codec.set_input(input_format.type)
+                    elif isinstance(output, ResponseDone):
+                        self._responses += 1
+                        logger.info("%s %s %s", self.id, output.response.id, output.response.status)
+                    self._connection.send(output)
+        return None
+
+    def _set_alarm(self, now: float) -> None:
+        """Have a tick put into the inbox when the core wants one."""
+        due_s = self._machine.next_deadline(now)
+        if due_s == self._alarm_s:
+            return
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        self._alarm_s = due_s
+        if due_s is not None:
+            loop = asyncio.get_running_loop()
+            self._alarm = loop.call_later(max(due_s - now, 0.0), self._inbox.put_nowait, _Tick())
+
+    def _set_flow(self) -> None:
+        """Let the engine make more speech only while what it made finds a way out."""
+        open_ = (
+            self._machine.backlog_ms() < BACKLOG_LIMIT_MS
+            and self._connection.outbox_bytes < OUTBOX_HIGH_BYTES
+        )
+        if open_ != self._flowing:
+            self._flowing = open_
+            self._pipeline.set_flow(open_)
+        if not open_ and self._alarm_s is None:
+            # Nothing else would wake the driver when a slow reader has caught up.
+            loop = asyncio.get_running_loop()
+            self._alarm_s = 0.0
+            self._alarm = loop.call_later(FLOW_POLL_S, self._inbox.put_nowait, _Tick())
+
+
+def first_settings(settings: Settings, model: str) -> Session:
+    """What a session starts with, before its client has said anything."""
+    defaults = Session()
+    detection = ServerVad(
+        threshold=settings.vad.threshold,
+        prefix_padding_ms=settings.vad.prefix_padding_ms,
+        silence_duration_ms=settings.vad.silence_duration_ms,
+    )
+    audio_input = defaults.audio.input.model_copy(update={"turn_detection": detection})
+    return defaults.model_copy(
+        update={
+            "model": model,
+            "instructions": settings.session.instructions,
+            "temperature": settings.llm.temperature,
+            "audio": defaults.audio.model_copy(update={"input": audio_input}),
+        }
+    )
+
+

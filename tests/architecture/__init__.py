@@ -1,0 +1,1 @@
+"""Rules about the project's source, checked on its syntax trees."""

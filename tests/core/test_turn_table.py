@@ -1,0 +1,235 @@
+"""Every state of the user's turn against every event that can meet it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+import protocol as p
+from core import messages as m
+from tests.core.kit import MANUAL, SAMPLES_PER_MS, Core, manual, pcm
+
+ON = {"audio": {"input": {"turn_detection": {"type": "server_vad"}}}}
+OTHER = {"audio": {"input": {"turn_detection": {"type": "server_vad", "threshold": 0.7}}}}
+
+
+def listening_empty() -> Core:
+    return Core()
+
+
+def listening_filled() -> Core:
+    core = Core()
+    core(p.InputAudioAppend(pcm(1000)))
+    return core
+
+
+def speaking() -> Core:
+    core = Core()
+    core(p.InputAudioAppend(pcm(1000)), m.VadSpeechStarted(0, 500 * SAMPLES_PER_MS))
+    return core
+
+
+def manual_empty() -> Core:
+    return Core(settings=manual())
+
+
+def manual_filled() -> Core:
+    core = Core(settings=manual())
+    core(p.InputAudioAppend(pcm(1000)))
+    return core
+
+
+def committed(item: str, ms: int) -> list[str]:
+    shown = f"user {item} completed [audio None {ms}ms]"
+    return [
+        f"> close {item}",
+        f"committed <None> {item}",
+        f"item.added <None> {shown}",
+        f"item.done <None> {shown}",
+    ]
+
+
+APPEND = p.InputAudioAppend(pcm(20))
+COMMIT = p.InputAudioCommit("ev")
+CLEAR = p.InputAudioClear("ev")
+STARTED = m.VadSpeechStarted(0, 900 * SAMPLES_PER_MS)
+STALE_STARTED = m.VadSpeechStarted(7, 900 * SAMPLES_PER_MS)
+STOPPED = m.VadSpeechStopped(0, 950 * SAMPLES_PER_MS)
+STALE_STOPPED = m.VadSpeechStopped(7, 950 * SAMPLES_PER_MS)
+TURN_OFF = p.SessionUpdate(MANUAL)
+TURN_ON = p.SessionUpdate(ON)
+RETUNE = p.SessionUpdate(OTHER)
+EMPTY = ["error input_audio_buffer_commit_empty ev"]
+VOID: list[str] = []
+
+TABLE: list[tuple[Callable[[], Core], object, list[str]]] = [
+    (listening_empty, APPEND, ["> feed 20ms"]),
+    (listening_empty, COMMIT, EMPTY),
+    (listening_empty, CLEAR, ["cleared"]),
+    (listening_empty, STALE_STARTED, VOID),
+    (listening_empty, STOPPED, VOID),
+    (listening_empty, STALE_STOPPED, VOID),
+    (listening_empty, TURN_OFF, ["> vad 1 off", "session.updated"]),
+    (listening_empty, TURN_ON, ["session.updated"]),
+    (listening_empty, RETUNE, ["> vad 0 server_vad", "session.updated"]),
+    (listening_filled, APPEND, ["> feed 20ms"]),
+    (listening_filled, COMMIT, ["> open item_1 1000ms", *committed("item_1", 1000)]),
+    (listening_filled, CLEAR, ["cleared"]),
+    # 900 ms less 300 ms of padding: the item begins at 600 ms.
+    (listening_filled, STARTED, ["> open item_1 400ms", "speech_started item_1 600ms"]),
+    (listening_filled, STALE_STARTED, VOID),
+    (listening_filled, STOPPED, VOID),
+    (listening_filled, STALE_STOPPED, VOID),
+    (listening_filled, TURN_OFF, ["> vad 1 off", "session.updated"]),
+    (listening_filled, TURN_ON, ["session.updated"]),
+    (listening_filled, RETUNE, ["> vad 0 server_vad", "session.updated"]),
+    (speaking, APPEND, ["> feed 20ms"]),
+    # The item announced by speech_started keeps its id; what the user goes on saying gets another.
+    (speaking, COMMIT, ["> vad 1 server_vad", *committed("item_1", 800)]),
+    (speaking, CLEAR, ["> vad 1 server_vad", "> drop item_1", "cleared"]),
+    (speaking, STARTED, VOID),
+    (speaking, STALE_STARTED, VOID),
+    (
+        speaking,
+        STOPPED,
+        [
+            # Silence was found at 950 ms; the window of 500 ms reaches beyond what was appended.
+            "speech_stopped item_1 1000ms",
+            *committed("item_1", 800),
+            "response.created resp_1 in_progress []",
+        ],
+    ),
+    (speaking, STALE_STOPPED, VOID),
+    (speaking, TURN_OFF, ["> vad 1 off", "session.updated"]),
+    (speaking, TURN_ON, ["session.updated"]),
+    (speaking, RETUNE, ["> vad 0 server_vad", "session.updated"]),
+    (manual_empty, APPEND, ["> open item_1 0ms", "> feed 20ms"]),
+    (manual_empty, COMMIT, EMPTY),
+    (manual_empty, CLEAR, ["cleared"]),
+    (manual_empty, STARTED, VOID),
+    (manual_empty, STALE_STARTED, VOID),
+    (manual_empty, STOPPED, VOID),
+    (manual_empty, STALE_STOPPED, VOID),
+    (manual_empty, TURN_OFF, ["session.updated"]),
+    (manual_empty, TURN_ON, ["> vad 1 server_vad", "session.updated"]),
+    (manual_empty, RETUNE, ["> vad 1 server_vad", "session.updated"]),
+    (manual_filled, APPEND, ["> feed 20ms"]),
+    (manual_filled, COMMIT, committed("item_1", 1000)),
+    (manual_filled, CLEAR, ["> drop item_1", "cleared"]),
+    (manual_filled, STARTED, VOID),
+    (manual_filled, STALE_STARTED, VOID),
+    (manual_filled, STOPPED, VOID),
+    (manual_filled, STALE_STOPPED, VOID),
+    (manual_filled, TURN_OFF, ["session.updated"]),
+    (manual_filled, TURN_ON, ["> vad 1 server_vad", "> drop item_1", "session.updated"]),
+    (manual_filled, RETUNE, ["> vad 1 server_vad", "> drop item_1", "session.updated"]),
+]
+
+
+@pytest.mark.parametrize(
+    ("state", "event", "outputs"),
+    TABLE,
+    ids=[f"{state.__name__}-{type(event).__name__}-{i}" for i, (state, event, _) in enumerate(TABLE)],
+)
+def test_cell(state: Callable[[], Core], event: object, outputs: list[str]) -> None:
+    assert state()(event) == outputs
+
+
+def test_every_cell_is_in_the_table() -> None:
+    states = {row[0] for row in TABLE}
+    events = {id(row[1]): row[1] for row in TABLE}
+    cells = {(row[0], id(row[1])) for row in TABLE}
+    missing = {
+        (state.__name__, repr(events[event]))
+        for state in states
+        for event in events
+        if (state, event) not in cells
+    }
+    # VAD cannot find speech in audio that was never appended.
+    assert missing == {("listening_empty", repr(STARTED))}
+
+
+# --- histories of more than one event -------------------------------------------------------------
+
+
+def test_appends_are_counted_once_over_commits() -> None:
+    core = Core(settings=manual())
+    lengths: list[int] = []
+    for ms in (100, 250, 1000):
+        core(p.InputAudioAppend(pcm(ms)))
+        core.raw(p.InputAudioCommit())
+    for output in core.log:
+        if isinstance(output, p.ItemAdded):
+            lengths.append(len(p.item_content(output.item)[0].audio) // 48)  # type: ignore[union-attr]
+    assert lengths == [100, 250, 1000]
+
+
+def test_item_audio_is_the_very_audio_of_the_turn() -> None:
+    core = Core()
+    for fill in range(20):
+        core(p.InputAudioAppend(pcm(100, fill)))
+    core(m.VadSpeechStarted(0, 800 * SAMPLES_PER_MS))
+    outputs = core.raw(m.VadSpeechStopped(0, 1200 * SAMPLES_PER_MS))
+    added = next(o for o in outputs if isinstance(o, p.ItemAdded))
+    audio = p.item_content(added.item)[0].audio  # type: ignore[union-attr]
+    assert audio == b"".join(pcm(100, fill) for fill in range(5, 17))
+
+
+def test_short_manual_commit_says_how_much_there_is() -> None:
+    core = Core(settings=manual())
+    core(p.InputAudioAppend(pcm(40)))
+    (error,) = core.raw(p.InputAudioCommit())
+    assert isinstance(error, p.ErrorEvent)
+    assert "only has 40.00ms" in error.message
+    # Nothing was lost: with more audio the same item is committed.
+    core(p.InputAudioAppend(pcm(60)))
+    assert core(p.InputAudioCommit())[1] == "committed <None> item_1"
+
+
+def test_idle_audio_is_bounded_and_positions_stay() -> None:
+    core = Core()
+    for _ in range(400):
+        core(p.InputAudioAppend(pcm(100)))
+    started = core(m.VadSpeechStarted(0, 39_000 * SAMPLES_PER_MS))
+    assert started == ["> open item_1 1300ms", "speech_started item_1 38700ms"]
+
+
+def test_prefix_padding_never_reaches_into_a_committed_item() -> None:
+    core = Core()
+    core(p.InputAudioAppend(pcm(1000)), p.InputAudioCommit())
+    core(p.InputAudioAppend(pcm(500)))
+    started = core(m.VadSpeechStarted(0, 1100 * SAMPLES_PER_MS))
+    assert started == ["> open item_2 500ms", "speech_started item_2 1000ms"]
+
+
+def test_turn_detection_switched_off_mid_speech_keeps_the_buffer_and_the_id() -> None:
+    core = speaking()
+    core(TURN_OFF)
+    core(p.InputAudioAppend(pcm(100)))
+    assert core(COMMIT) == committed("item_1", 900)
+
+
+def test_create_response_false_waits_for_the_client() -> None:
+    core = Core()
+    core.update({"audio": {"input": {"turn_detection": {"create_response": False}}}})
+    assert core.speak()[-1].startswith("item.done")
+
+
+def test_created_audio_items_are_recognised_when_nobody_speaks() -> None:
+    core = speaking()
+    item = p.Message("mine", "user", "completed", (p.InputAudio(None, pcm(300)),))
+    created = core(p.ItemCreate(item))
+    assert [line for line in created if line.startswith(">")] == []
+    stopped = core(STOPPED)
+    assert stopped.index("> open mine 300ms") > stopped.index("> close item_1")
+    assert "> close mine" in stopped
+
+
+def test_a_full_buffer_refuses_and_lives() -> None:
+    core = Core(settings=manual())
+    for _ in range(16):
+        core(p.InputAudioAppend(pcm(60_000)))
+    assert core(p.InputAudioAppend(pcm(20), "late")) == ["error invalid_value late"]
+    assert core(p.InputAudioClear()) == ["> drop item_1", "cleared"]
+    assert core(p.InputAudioAppend(pcm(20))) == ["> open item_2 0ms", "> feed 20ms"]

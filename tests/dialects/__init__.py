@@ -1,0 +1,1 @@
+"""Tests of `dialects/` and of the validation they share with the core."""

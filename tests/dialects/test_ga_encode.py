@@ -1,0 +1,221 @@
+"""The GA JSON of every server event: the golden files, the SDK's types, the rendering rules."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+
+from dialects import ga
+from protocol import (
+    AudioInput,
+    AudioOutput,
+    CustomVoice,
+    ErrorEvent,
+    FunctionTool,
+    InputAudio,
+    InputImage,
+    ItemAdded,
+    ItemRetrieved,
+    Message,
+    NamedToolChoice,
+    NoiseReduction,
+    PcmaFormat,
+    PcmuFormat,
+    SemanticVad,
+    ServerEvent,
+    Session,
+    SessionAudio,
+    SessionUpdated,
+    SessionView,
+    Transcription,
+)
+from tests.dialects import samples
+from tests.oracle.required_keys import check_keys
+from tests.oracle.schema import check_event
+
+NOT_SENT = {
+    "rate_limits.updated": "no limits to report",
+    "output_audio_buffer.started": "WebRTC only",
+    "output_audio_buffer.stopped": "WebRTC only",
+    "output_audio_buffer.cleared": "WebRTC only",
+    "conversation.created": "not on the GA wire",
+    "conversation.item.created": "beta",
+}
+NOT_SERVED = ("mcp", "timeout_triggered", "dtmf", "transcription.segment")
+
+
+@pytest.mark.parametrize("number", samples.GA)
+def test_equals_the_golden_event_key_by_key(number: int, shared_reference: Path) -> None:
+    golden = _golden(shared_reference)[samples.event_id(number)]
+    assert json.dumps(_encode(number)) == json.dumps(golden)
+
+
+def test_the_golden_events_left_out_are_of_types_that_are_not_sent(shared_reference: Path) -> None:
+    numbers = {samples.event_id(number) for number in samples.GA}
+    left_out = [event for key, event in _golden(shared_reference).items() if key not in numbers]
+    for event in left_out:
+        known_type = event["type"] in NOT_SENT or any(part in event["type"] for part in NOT_SERVED)
+        transcription_session = event.get("session", {}).get("type") == "transcription"
+        token_usage = event.get("usage", {}).get("type") == "tokens"
+        assert known_type or transcription_session or token_usage, event
+
+
+@pytest.mark.parametrize("number", samples.GA)
+def test_the_sdk_accepts_it(number: int) -> None:
+    assert _problems(_encode(number)) == []
+
+
+def test_every_server_event_has_a_body_and_a_sample() -> None:
+    assert set(ga.BODIES) == set(get_args(ServerEvent))
+    assert {type(event) for event in samples.GA.values()} == set(get_args(ServerEvent))
+
+
+@pytest.mark.parametrize("number", samples.GA)
+def test_type_comes_first_and_event_id_second(number: int) -> None:
+    assert list(_encode(number))[:2] == ["type", "event_id"]
+
+
+def test_error_has_its_five_keys_even_when_empty() -> None:
+    encoded = ga.encode(ErrorEvent("server_error", None, "m"), "event_1")
+    assert encoded == {
+        "type": "error",
+        "event_id": "event_1",
+        "error": {
+            "type": "server_error",
+            "code": None,
+            "message": "m",
+            "param": None,
+            "event_id": None,
+        },
+    }
+
+
+def test_error_echoes_the_client_event_id() -> None:
+    event = ErrorEvent("invalid_request_error", "invalid_value", "m", "session.type", "mine")
+    encoded = ga.encode(event, "event_1")
+    assert encoded is not None
+    assert encoded["error"]["event_id"] == "mine"
+    assert encoded["error"]["param"] == "session.type"
+
+
+@pytest.mark.parametrize(
+    ("event_class", "audio", "expected"),
+    [
+        (ItemAdded, b"\1\2", {"type": "input_audio", "transcript": "hey"}),
+        (ItemRetrieved, b"\1\2", {"type": "input_audio", "audio": "AQI=", "transcript": "hey"}),
+        (ItemRetrieved, None, {"type": "input_audio", "transcript": "hey"}),
+    ],
+)
+def test_only_a_retrieved_item_replays_its_audio(
+    event_class: type, audio: bytes | None, expected: dict[str, Any]
+) -> None:
+    item = Message("item_1", "user", "completed", (InputAudio("hey", audio),))
+    event = ItemRetrieved(item) if event_class is ItemRetrieved else ItemAdded(None, item)
+    encoded = ga.encode(event, "event_1")
+    assert encoded is not None
+    assert encoded["item"]["content"] == [expected]
+
+
+def test_an_image_is_shown_with_its_detail() -> None:
+    part = InputImage("data:image/png;base64,AAAA", "low")
+    encoded = ga.encode(ItemAdded(None, Message("i", "user", "completed", (part,))), "event_1")
+    assert encoded is not None
+    assert encoded["item"]["content"] == [
+        {"type": "input_image", "image_url": "data:image/png;base64,AAAA", "detail": "low"}
+    ]
+    assert _problems(encoded) == []
+
+
+SESSION_ROWS: list[tuple[Session, str, object]] = [
+    (
+        Session(tool_choice=NamedToolChoice(name="f")),
+        "tool_choice",
+        _f := {"type": "function", "name": "f"},
+    ),
+    (Session(tools=(FunctionTool(name="f"),)), "tools", [_f]),
+    (Session(tools=(FunctionTool(name="f", parameters={}),)), "tools", [{**_f, "parameters": {}}]),
+    (Session(tracing={"workflow_name": "w"}), "tracing", {"workflow_name": "w"}),
+    (Session(max_output_tokens=7), "max_output_tokens", 7),
+    (Session(parallel_tool_calls=False), "parallel_tool_calls", False),
+    (Session(reasoning={"effort": "low"}), "reasoning", {"effort": "low"}),
+    (Session(output_modalities=("text",)), "output_modalities", ["text"]),
+    (
+        Session(include=("item.input_audio_transcription.logprobs",)),
+        "include",
+        ["item.input_audio_transcription.logprobs"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("settings", "key", "expected"), SESSION_ROWS)
+def test_session_fields(settings: Session, key: str, expected: object) -> None:
+    encoded = _session(settings)
+    assert encoded["session"][key] == expected
+    assert _problems(encoded) == []
+
+
+AUDIO_ROWS: list[tuple[AudioInput | AudioOutput, str, object]] = [
+    (AudioInput(format=PcmuFormat()), "format", {"type": "audio/pcmu"}),
+    (AudioOutput(format=PcmaFormat()), "format", {"type": "audio/pcma"}),
+    (AudioOutput(voice=CustomVoice(id="voice_1")), "voice", {"id": "voice_1"}),
+    (AudioOutput(speed=1.25), "speed", 1.25),
+    (AudioInput(turn_detection=None), "turn_detection", None),
+    (
+        AudioInput(turn_detection=SemanticVad(eagerness="high")),
+        "turn_detection",
+        {
+            "type": "semantic_vad",
+            "eagerness": "high",
+            "create_response": True,
+            "interrupt_response": True,
+        },
+    ),
+    (
+        AudioInput(noise_reduction=NoiseReduction(type="near_field")),
+        "noise_reduction",
+        {"type": "near_field"},
+    ),
+    (
+        AudioInput(transcription=Transcription(model="m", delay="low", keywords=("a",))),
+        "transcription",
+        {"model": "m", "language": None, "prompt": None, "delay": "low", "keywords": ["a"]},
+    ),
+]
+
+
+@pytest.mark.parametrize(("side", "key", "expected"), AUDIO_ROWS)
+def test_session_audio_fields(side: AudioInput | AudioOutput, key: str, expected: object) -> None:
+    hears = isinstance(side, AudioInput)
+    audio = SessionAudio(input=side) if hears else SessionAudio(output=side)
+    encoded = _session(Session(audio=audio))
+    assert encoded["session"]["audio"]["input" if hears else "output"][key] == expected
+    assert _problems(encoded) == []
+
+
+@pytest.mark.parametrize("key", ["temperature", "parallel_tool_calls", "reasoning"])
+def test_a_plain_session_lacks(key: str) -> None:
+    assert key not in _session(Session())["session"]
+
+
+def _encode(number: int) -> dict[str, Any]:
+    encoded = ga.encode(samples.GA[number], samples.event_id(number))
+    assert encoded is not None
+    return encoded
+
+
+def _session(settings: Session) -> dict[str, Any]:
+    encoded = ga.encode(SessionUpdated(SessionView("sess_1", 1, settings)), "event_1")
+    assert encoded is not None
+    return encoded
+
+
+def _problems(event: dict[str, Any]) -> list[str]:
+    return check_event(event, "ga") + check_keys(event, "ga")
+
+
+def _golden(folder: Path) -> dict[str, dict[str, Any]]:
+    events = json.loads((folder / "golden_ga.json").read_text(encoding="utf-8"))
+    return {event.get("event_id", ""): event for event in events}

@@ -1,0 +1,186 @@
+"""Settings: what the environment and `.env` may say, and what is answered to a mistake."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from config import VARIABLES, Settings, load_settings
+from protocol import ConfigError
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def leaf(settings: Settings, path: str) -> Any:
+    section, name = path.split(".")
+    return getattr(getattr(settings, section), name)
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "path", "value"),
+    [
+        ("SERVER_HOST", "0.0.0.0", "server.host", "0.0.0.0"),
+        ("SERVER_PORT", "0", "server.port", 0),
+        ("SERVER_PORT", " 9000 ", "server.port", 9000),
+        ("ALLOWED_ORIGINS", "*", "server.allowed_origins", ("*",)),
+        (
+            "ALLOWED_ORIGINS",
+            "https://a.example, http://b.example:8080,",
+            "server.allowed_origins",
+            ("https://a.example", "http://b.example:8080"),
+        ),
+        ("DEBUG", "true", "server.debug", True),
+        ("DEBUG", "0", "server.debug", False),
+        ("REALTIME_DIALECT", "beta", "server.dialect", "beta"),
+        ("BETA_ENABLED", "no", "server.beta_enabled", False),
+        ("DEFAULT_MODEL", "step-audio-2", "session.model", "step-audio-2"),
+        ("LLM_SYSTEM_PROMPT", "请用中文回答。", "session.instructions", "请用中文回答。"),
+        ("OUTPUT_LEAD_MS", "0", "session.output_lead_ms", 0),
+        ("MAX_SESSION_SECONDS", "60", "session.max_session_s", 60),
+        ("STT_TIMEOUT_MS", "1000", "session.stt_timeout_ms", 1000),
+        ("VAD_THRESHOLD", "0.9", "vad.threshold", 0.9),
+        ("VAD_SILENCE_DURATION_MS", "200", "vad.silence_duration_ms", 200),
+        ("VAD_PREFIX_PADDING_MS", "0", "vad.prefix_padding_ms", 0),
+        ("STT_PROVIDER", "scripted", "stt.provider", "scripted"),
+        ("POCKETSPHINX_PHRASES", "go|turn left|", "stt.phrases", ("go", "turn left")),
+        ("POCKETSPHINX_WORKERS", "4", "stt.workers", 4),
+        ("STT_LANGUAGE", "en-GB", "stt.language", "en-GB"),
+        ("LLM_PROVIDER", "scripted", "llm.provider", "scripted"),
+        ("LLM_TEMPERATURE", "1.2", "llm.temperature", 1.2),
+        ("LLM_MAX_TOKENS", "256", "llm.max_tokens", 256),
+        ("TTS_PROVIDER", "tone", "tts.provider", "tone"),
+        ("TTS_VOICE", "cmn", "tts.voice", "cmn"),
+        ("ESPEAK_RATE_WPM", "200", "tts.rate_wpm", 200),
+    ],
+)
+def test_a_variable_sets_its_field(variable: str, text: str, path: str, value: Any) -> None:
+    assert leaf(load_settings({variable: text}, None), path) == value
+
+
+def test_an_empty_environment_gives_the_defaults() -> None:
+    assert load_settings({}, None) == Settings()
+
+
+@pytest.mark.parametrize("variable", VARIABLES)
+@pytest.mark.parametrize("text", ["", "  "])
+def test_an_empty_value_counts_as_unset(variable: str, text: str) -> None:
+    assert load_settings({variable: text}, None) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("environ", "variable", "allowed"),
+    [
+        ({"SERVER_PORT": "http"}, "SERVER_PORT", "a whole number"),
+        ({"SERVER_PORT": "65536"}, "SERVER_PORT", "less than or equal to 65535"),
+        ({"SERVER_PORT": "-1"}, "SERVER_PORT", "greater than or equal to 0"),
+        ({"DEBUG": "maybe"}, "DEBUG", "true or false"),
+        ({"REALTIME_DIALECT": "alpha"}, "REALTIME_DIALECT", "'auto', 'ga' or 'beta'"),
+        ({"STT_PROVIDER": "whisper"}, "STT_PROVIDER", "'auto', 'pocketsphinx' or 'scripted'"),
+        ({"POCKETSPHINX_MODE": "words"}, "POCKETSPHINX_MODE", "'general' or 'phrases'"),
+        ({"POCKETSPHINX_MODE": "phrases"}, "POCKETSPHINX_PHRASES", "at least one phrase"),
+        ({"LLM_PROVIDER": "gpt"}, "LLM_PROVIDER", "'auto' or 'scripted'"),
+        ({"TTS_PROVIDER": "piper"}, "TTS_PROVIDER", "'auto', 'espeak' or 'tone'"),
+        ({"VAD_THRESHOLD": "loud"}, "VAD_THRESHOLD", "a number"),
+        ({"VAD_THRESHOLD": "nan"}, "VAD_THRESHOLD", "less than or equal to 1"),
+        ({"VAD_THRESHOLD": "1.1"}, "VAD_THRESHOLD", "less than or equal to 1"),
+        ({"OUTPUT_LEAD_MS": "-1"}, "OUTPUT_LEAD_MS", "greater than or equal to 0"),
+        ({"LLM_TEMPERATURE": "2"}, "LLM_TEMPERATURE", "less than or equal to 1.2"),
+        ({"LLM_MAX_TOKENS": "0"}, "LLM_MAX_TOKENS", "greater than or equal to 1"),
+        ({"ESPEAK_RATE_WPM": "20"}, "ESPEAK_RATE_WPM", "greater than or equal to 80"),
+        ({"SCRIPT_FILE": "absent.yaml"}, "SCRIPT_FILE", "an existing file"),
+        ({"ALLOWED_ORIGINS": "app.example.com"}, "ALLOWED_ORIGINS", "https://app.example.com"),
+        ({"SSL_CERTFILE": __file__}, "SSL_KEYFILE", "set as well"),
+        ({"SSL_KEYFILE": __file__}, "SSL_CERTFILE", "set as well"),
+        ({"REALTIME_DIALECT": "beta", "BETA_ENABLED": "false"}, "BETA_ENABLED", "not be false"),
+        ({"API_KEY": "two words"}, "API_KEY", "without spaces"),
+        ({"API_KEY": "密钥"}, "API_KEY", "ASCII"),
+    ],
+)
+def test_a_bad_value_names_its_variable_and_what_is_allowed(
+    environ: dict[str, str], variable: str, allowed: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_settings(environ, None)
+    assert caught.value.variable == variable
+    assert str(caught.value).startswith(f"{variable}: must ")
+    assert allowed in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_api_key_is_shown_by_nothing() -> None:
+    settings = load_settings({"API_KEY": "sk-very-secret"}, None)
+    assert settings.server.api_key is not None
+    assert settings.server.api_key.get_secret_value() == "sk-very-secret"
+    assert "very-secret" not in f"{settings} {settings!r} {settings.model_dump_json()}"
+    with pytest.raises(ConfigError) as caught:
+        load_settings({"API_KEY": "sk-very secret"}, None)
+    assert "very" not in str(caught.value)
+
+
+def test_the_tree_is_frozen() -> None:
+    with pytest.raises(ValidationError):
+        Settings().server.port = 1  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_text("SERVER_PORT=1111\nTTS_VOICE='cmn'\nSERVER_HOST=::1\n", encoding="utf-8")
+    settings = load_settings({"SERVER_PORT": "2222", "SERVER_HOST": ""}, file)
+    assert (settings.server.port, settings.tts.voice) == (2222, "cmn")
+    assert settings.server.host == "::1"
+
+
+def test_the_file_is_taken_literally(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_text("\ufeffAPI_KEY=a${HOME}b\n", encoding="utf-8")
+    key = load_settings({}, file).server.api_key
+    assert key is not None
+    assert key.get_secret_value() == "a${HOME}b"
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_bytes(b"LLM_SYSTEM_PROMPT=\xc4\xe3\xba\xc3\n")
+    with pytest.raises(ConfigError, match="UTF-8"):
+        load_settings({}, file)
+
+
+def test_an_absent_file_is_fine(tmp_path: Path) -> None:
+    assert load_settings({}, tmp_path / ".env") == Settings()
+
+
+# --- .env.example -----------------------------------------------------------------------------
+
+
+def example_values() -> dict[str, str]:
+    text = (ROOT / ".env.example").read_text(encoding="utf-8")
+    return dict(re.findall(r"^# ([A-Z][A-Z_]+)=(.*)$", text, re.MULTILINE))
+
+
+def test_the_example_lists_every_variable_and_nothing_else() -> None:
+    assert list(example_values()) == list(VARIABLES)
+
+
+def test_the_example_shows_the_defaults() -> None:
+    assert load_settings(example_values(), None) == Settings()
+    for name, text in example_values().items():
+        row = VARIABLES[name]
+        default = leaf(Settings(), f"{row.section}.{row.field}")
+        assert bool(text) == (default not in (None, ())), name
+
+
+def test_the_example_explains_every_variable() -> None:
+    lines = (ROOT / ".env.example").read_text(encoding="utf-8").splitlines()
+    for number, line in enumerate(lines):
+        if re.match(r"# [A-Z][A-Z_]+=", line):
+            assert re.match(r"# \w.*\w", lines[number - 1]), line
+    active = [line for line in lines if line and not line.startswith("#")]
+    assert active == []
+
+
+def test_every_variable_is_described() -> None:
+    assert [name for name, row in VARIABLES.items() if not row.description.endswith(".")] == []
