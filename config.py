@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from dotenv import dotenv_values
 from pydantic import BaseModel, ConfigDict, Field, FilePath, SecretStr, ValidationError
@@ -149,7 +149,7 @@ class Variable:
 def _variables() -> dict[str, Variable]:
     rows: dict[str, Variable] = {}
     for section, section_field in Settings.model_fields.items():
-        model: type[BaseModel] = type(section_field.default)
+        model = cast(type[BaseModel], type(section_field.default))
         for name, field in model.model_fields.items():
             env = next(mark for mark in field.metadata if isinstance(mark, Env))
             rows[env.name] = Variable(section, name, env, field.description or "")

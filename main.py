@@ -27,6 +27,7 @@ import uvicorn
 from fastapi import FastAPI, Request, WebSocket
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.types import Message, Receive, Scope, Send
 
 import transport
 from config import Settings, load_settings
@@ -44,7 +45,7 @@ REALTIME_PATHS = ("/v1/realtime", "/openai/v1/realtime", "/openai/realtime")
 DRAIN_DEADLINE_S = 5.0
 WS_MAX_SIZE_BYTES = 64 * 1024 * 1024
 """Above what a session answers with an error event, so that the error can be sent at all."""
-EMBEDDED_ENGINES = frozenset({"pocketsphinx", "scripted", "espeak", "tone"})
+EMBEDDED_ENGINES = ("pocketsphinx", "scripted", "espeak", "tone")
 
 
 class LiveSession(Protocol):
@@ -124,6 +125,8 @@ def create_app(
         try:
             running = build_engines(settings) if engines is None else engines
             await running.start()
+            if session_factory is None:
+                await _warm_up(running)
         except Exception as exc:
             app.state.startup_error = exc
             raise
@@ -195,12 +198,12 @@ def create_app(
 class _Gateway(FastAPI):
     """FastAPI that reports a failed start in one line instead of a traceback."""
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "lifespan":
             await super().__call__(scope, receive, send)
             return
 
-        async def send_plainly(message: dict[str, Any]) -> None:
+        async def send_plainly(message: Message) -> None:
             error: Exception | None = self.state.startup_error
             if isinstance(error, ConfigError | ProviderError):
                 print(f"error: {error}", file=sys.stderr)
@@ -211,9 +214,20 @@ class _Gateway(FastAPI):
 
 
 def build_engines(settings: Settings) -> Engines:
+    """The engines the settings name, around the one VAD engine of this process; not started yet."""
     import service_providers
+    from processors.vad_engine import VadEngine
+    from processors.vad_model import SileroModel
 
-    return service_providers.Engines.from_settings(settings)
+    return service_providers.Engines.from_settings(settings, VadEngine(SileroModel()))
+
+
+async def _warm_up(engines: Engines) -> None:
+    """Import what sessions are made of, before the first client waits for it."""
+    import realtime_session  # noqa: F401  (imported for its own sake)
+    from pipeline_manager import EngineSet, warm_up
+
+    await warm_up(EngineSet(engines.stt, engines.llm, engines.tts, engines.vad))
 
 
 def _realtime_session(
@@ -255,7 +269,7 @@ def banner(engines: Engines, urls: Sequence[str] = ()) -> str:
     rows = [("stage", "engine", "why"), *engines.describe()]
     widths = [max(len(row[column]) for row in rows) for column in range(2)]
     lines = [f"  {a:<{widths[0]}}  {b:<{widths[1]}}  {c}".rstrip() for a, b, c in rows]
-    if any(engine.split()[0].lower() in EMBEDDED_ENGINES for _, engine, _ in rows if engine):
+    if any(engine.startswith(EMBEDDED_ENGINES) for _, engine, _ in engines.describe()):
         lines += [
             "",
             "  The embedded engines are for trying and testing, not for production: "
@@ -273,7 +287,12 @@ def _urls(host: str, port: int, tls: bool) -> tuple[str, str]:
     return f"ws{secure}://{shown}:{port}/v1/realtime", f"http{secure}://{shown}:{port}/health"
 
 
-def _exposure_warning(host: str) -> str:
+def exposure_warning(settings: Settings) -> str:
+    """What to say loudly when the network can reach a gateway without a key; else ""."""
+    host = settings.server.host
+    is_loopback = host in {"localhost", "::1"} or host.startswith("127.")
+    if settings.server.api_key is not None or is_loopback:
+        return ""
     lines = (
         f"WARNING: listening on {host} without an API key.",
         "Everybody who can reach this machine can hold conversations here and use the engines",
@@ -281,10 +300,6 @@ def _exposure_warning(host: str) -> str:
     )
     rule = "!" * 90
     return "\n".join((rule, *(f"!! {line}" for line in lines), rule))
-
-
-def _is_loopback(host: str) -> bool:
-    return host == "localhost" or host == "::1" or host.startswith("127.")
 
 
 # --- logging --------------------------------------------------------------------------------
@@ -405,8 +420,8 @@ def _run_server(settings: Settings, listener: socket.socket) -> int:
 
     def announce(engines: Engines) -> None:
         print(banner(engines, urls), flush=True)
-        if server_settings.api_key is None and not _is_loopback(host):
-            print(_exposure_warning(host), file=sys.stderr, flush=True)
+        if warning := exposure_warning(settings):
+            print(warning, file=sys.stderr, flush=True)
 
     app = create_app(settings, engines=build_engines(settings), announce=announce)
     server = build_server(app, settings)

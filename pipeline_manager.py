@@ -25,7 +25,7 @@ from core.messages import (
     StartResponse,
     StopResponse,
 )
-from processors.audio_feed import AudioFeed, VadEngine
+from processors.audio_feed import AudioFeed, VadEnginePort
 from processors.failures import failure
 from processors.lane import Lane, LaneDied
 from processors.outlet import ResponseEvent
@@ -45,7 +45,13 @@ class EngineSet:
     stt: SttProvider
     llm: LlmProvider
     tts: TtsProvider
-    vad: VadEngine
+    vad: VadEnginePort
+
+
+async def warm_up(engines: EngineSet) -> None:
+    """Run one pipeline for a moment: no client shall pay for what Pipecat loads on first use."""
+    manager = PipelineManager(engines, lambda event: None)
+    await manager.rehearse()
 
 
 class PipelineManager:
@@ -97,6 +103,10 @@ class PipelineManager:
         finally:
             self._closed = True
             self._finished.set()
+
+    async def rehearse(self) -> None:
+        """Start the default pipeline and end it again; `run` must not follow."""
+        await self._lane.rehearse()
 
     def execute(self, command: EngineCommand) -> None:
         """Take a command of the core; it never blocks and never fails."""

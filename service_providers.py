@@ -9,17 +9,21 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from config import Settings
-from processors.vad_engine import VadEngine
-from processors.vad_model import SileroModel
 from protocol import ConfigError, Stage
 from providers.base import LlmProvider, Provider, SttProvider, TtsProvider
 from providers.script import Script
 from providers.script_file import DEFAULT_SCRIPT, load_script
 
 logger = logging.getLogger("realtime.engines")
+
+
+class VadEngine(Protocol):
+    """The process-wide turn detector, as far as its life is concerned."""
+
+    async def close(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +107,7 @@ class Engines:
     Args:
         stt, llm, tts: The providers.
         why: For each stage, what made the choice.
-        vad: The process-wide VAD engine; None makes one on the bundled Silero model.
+        vad: The process-wide VAD engine.
     """
 
     def __init__(
@@ -112,17 +116,17 @@ class Engines:
         llm: LlmProvider,
         tts: TtsProvider,
         *,
+        vad: VadEngine,
         why: dict[Stage, str] | None = None,
-        vad: VadEngine | None = None,
     ) -> None:
         self.stt = stt
         self.llm = llm
         self.tts = tts
-        self.vad = vad or VadEngine(SileroModel())
+        self.vad = vad
         self._why = why or {}
 
     @classmethod
-    def from_settings(cls, settings: Settings) -> Engines:
+    def from_settings(cls, settings: Settings, vad: VadEngine) -> Engines:
         """Choose and build the providers; nothing is started yet.
 
         Raises:
@@ -136,6 +140,7 @@ class Engines:
             stt.build(settings, script),
             llm.build(settings, script),
             tts.build(settings, script),
+            vad=vad,
             why={Stage.STT: stt_why, Stage.LLM: llm_why, Stage.TTS: tts_why},
         )
 

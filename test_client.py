@@ -224,7 +224,8 @@ class Session:
         while not met():
             self._news.clear()
             try:
-                await asyncio.wait_for(self._news.wait(), None if forever else self.timeout_s)
+                async with asyncio.timeout(None if forever else self.timeout_s):
+                    await self._news.wait()
             except TimeoutError:
                 message = f"timeout: missing {missing}, nothing came for {self.timeout_s:g} s"
                 raise Failure(message) from None
@@ -246,7 +247,9 @@ class Session:
                 self.wake()
             self._fail("the server closed the connection")
         except ConnectionClosed as closed:
-            self._fail(f"the connection was lost: {closed}")
+            frame = closed.rcvd
+            why = f"{frame.code} {frame.reason}" if frame else "without a word"
+            self._fail(f"the server closed the connection: {why}")
         finally:
             self._ended.set()
             self.wake()
@@ -600,6 +603,12 @@ def main(arguments: list[str] | None = None) -> int:
         summary = asyncio.run(run(options))
     except KeyboardInterrupt:
         return 130
+    except ExceptionGroup as group:
+        if group.subgroup(BrokenPipeError) is None:
+            raise
+        # `| head` has read enough; Python would complain again when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except Failure as failure:
         reason = str(failure)
     except ssl.SSLCertVerificationError as error:
@@ -609,7 +618,8 @@ def main(arguments: list[str] | None = None) -> int:
     except (InvalidURI, InvalidHandshake, ValueError) as error:
         reason = f"cannot connect to {options.url}: {error}"
     except OSError as error:
-        reason = f"cannot connect to {options.url}: {error.strerror or error}"
+        why = "connection refused" if isinstance(error, ConnectionRefusedError) else str(error)
+        reason = f"cannot connect to {options.url}: {why}"
         reason += "\nIs the server running? Start it with: python main.py"
     else:
         print("", "OK", *summary, sep="\n")

@@ -436,10 +436,12 @@ class Machine:
     # --- transcripts ------------------------------------------------------------------------------
 
     def _transcript_delta(self, event: TranscriptDelta) -> list[Output]:
-        if event.item_id not in self._conversation:
+        if self._is_announced(event.item_id):
             # Not committed yet: some clients know no item before `conversation.item.added`.
-            if isinstance(self._turn, Manual | Speaking) and self._turn.item_id == event.item_id:
-                self._held_deltas.setdefault(event.item_id, []).append(event.delta)
+            self._held_deltas.setdefault(event.item_id, []).append(event.delta)
+            return []
+        entry = self._conversation.get(event.item_id)
+        if entry is None or not isinstance(entry.transcript, Pending):
             return []
         return self._delta_event(event.item_id, event.delta)
 

@@ -6,7 +6,7 @@ It knows the wording of protocol reference §5, and no particular field.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Sized
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin
 
@@ -68,24 +68,24 @@ def to_invalid_request(
 ) -> InvalidRequest:
     """Word the first wrong field of `exc` as OpenAI words it (protocol reference §5).
 
-    A union that fits no alternative makes pydantic report every alternative. The one that has the
-    JSON type the client sent tells what to correct; without any, all are named in one sentence.
+    A union that fits no alternative makes pydantic report every alternative. One that took the
+    value apart and disliked something inside tells most; next, one that has the JSON type the
+    client sent; without either, all alternatives are named in one sentence.
     """
     errors = exc.errors(include_url=False)
     paths = [_wire_path(model, prefix, error["loc"]) for error in errors]
-    root = paths[0]
-    rivals = [
-        (path, error)
-        for path, error in zip(paths, errors, strict=True)
-        if path == root or path.startswith((f"{root}.", f"{root}["))
-    ]
-    others = [_expected(error) for path, error in rivals if path == root and _is_other_type(error)]
-    for path, error in rivals:
-        if not _is_other_type(error):
-            problem = _describe(path, error, others)
-            problem.event_id = event_id
-            return problem
-    return _invalid_type(root, others, errors[0]["input"], event_id)
+    path = paths[0]
+    while inside := [other for other in paths if other.startswith((f"{path}.", f"{path}["))]:
+        path = inside[0]
+    rivals = [error for other, error in zip(paths, errors, strict=True) if other == path]
+    wanted = [_expected(error) for error in rivals if _is_other_type(error)]
+    fitting = [error for error in rivals if not _is_other_type(error)]
+    if fitting:
+        problem = _describe(path, fitting[0], wanted)
+    else:
+        problem = _invalid_type(path, wanted, rivals[0]["input"])
+    problem.event_id = event_id
+    return problem
 
 
 def quoted(value: str) -> str:
@@ -113,7 +113,7 @@ def unsupported_value(value: str, supported: Sequence[str], param: str) -> Inval
 
 def wrong_type(expected: str, value: object, param: str) -> InvalidRequest:
     """The error for a value of another JSON type than `expected`, e.g. `an object`."""
-    return _invalid_type(param, [expected], value, None)
+    return _invalid_type(param, [expected], value)
 
 
 def missing(param: str) -> InvalidRequest:
@@ -177,15 +177,16 @@ def _describe(path: str, error: ErrorDetails, others: list[str]) -> InvalidReque
     return InvalidRequest(ErrorCode.INVALID_VALUE, message, path)
 
 
-def _wrong_size(path: str, value: Any, kind: str, context: dict[str, Any]) -> InvalidRequest:
-    what = "string" if isinstance(value, str) else "object" if isinstance(value, dict) else "array"
-    article = "a" if what == "string" else "an"
+def _wrong_size(path: str, value: Sized, kind: str, context: dict[str, Any]) -> InvalidRequest:
+    size = len(value)
+    what = "a string" if isinstance(value, str) else "an array"
+    if isinstance(value, dict):
+        what = "an object"
     side, extreme = ("long", "max") if kind == "too_long" else ("short", "min")
     return InvalidRequest(
         ErrorCode.INVALID_VALUE,
-        f"Invalid '{path}': {what} too {side}. Expected {article} {what} with {extreme}imum "
-        f"length {context[f'{extreme}_length']}, but got {article} {what} with length "
-        f"{len(value)} instead.",
+        f"Invalid '{path}': {what.split()[1]} too {side}. Expected {what} with {extreme}imum "
+        f"length {context[f'{extreme}_length']}, but got {what} with length {size} instead.",
         path,
     )
 
@@ -214,9 +215,7 @@ def _out_of_range(
     )
 
 
-def _invalid_type(
-    path: str, expected: list[str], value: object, event_id: str | None
-) -> InvalidRequest:
+def _invalid_type(path: str, expected: list[str], value: object) -> InvalidRequest:
     names = list(dict.fromkeys(expected))
     wanted = names[0] if len(names) == 1 else f"one of {' or '.join(names)}"
     got = _GOT.get(type(value), "another value")
@@ -224,7 +223,6 @@ def _invalid_type(
         ErrorCode.INVALID_TYPE,
         f"Invalid type for '{path}': expected {wanted}, but got {got} instead.",
         path,
-        event_id,
     )
 
 

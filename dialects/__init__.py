@@ -1,6 +1,6 @@
 """Which dialect a connection speaks, as far as its events tell, and what is sent before they do.
 
-The dialects are `dialects.ga` and `dialects.beta`, each with `decode`, `encode` and `TRAITS`.
+The dialects are `dialects.ga` and `dialects.beta`, each with `decode` and `encode`.
 """
 
 from __future__ import annotations
@@ -8,12 +8,11 @@ from __future__ import annotations
 from typing import Any, Literal, cast
 
 from dialects import beta, ga
-from dialects.traits import Traits
 from protocol import SessionCreated
 
 __all__ = [
     "Dialect",
-    "Traits",
+    
     "beta",
     "bilingual_session_created",
     "decide",

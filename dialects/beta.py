@@ -7,6 +7,7 @@ Reference §3.4 and §3.5: flat sessions, other names for content and output eve
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from dialects import beta_client, client_events, ga
@@ -18,10 +19,10 @@ from dialects.objects import (
     session_json,
     tool_json,
 )
-from dialects.traits import Traits
 from protocol import (
     ClientEvent,
     CustomVoice,
+    ErrorCode,
     ErrorEvent,
     FunctionArgumentsDone,
     Item,
@@ -49,8 +50,8 @@ from protocol import (
     SessionView,
 )
 
-TRAITS = Traits(cancel_idle_message="no ongoing response to cancel")
-
+CANCEL_IDLE_MESSAGE = "no ongoing response to cancel"
+"""Step-Realtime-Console hangs up on any other answer to a `response.cancel` that found nothing."""
 _FORMAT_NAMES = {form["type"]: name for name, form in FORMATS.items()}
 _CONTENT_NAMES = {"output_text": "text", "output_audio": "audio"}
 _EVENT_NAMES: Mapping[type, str] = {
@@ -199,6 +200,8 @@ def _usage(usage: Json | None) -> Json | None:
 
 
 def _error(event: ErrorEvent) -> Json:
+    if event.code == ErrorCode.CANCEL_NOT_ACTIVE:
+        event = replace(event, message=CANCEL_IDLE_MESSAGE)
     body = ga.BODIES[ErrorEvent](event)
     if event.param is not None:
         param = param_to_beta(event.param)

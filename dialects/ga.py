@@ -17,7 +17,6 @@ from dialects.objects import (
     response_json,
     session_json,
 )
-from dialects.traits import Traits
 from protocol import (
     ClientEvent,
     ContentPartAdded,
@@ -52,7 +51,6 @@ from protocol import (
     TranscriptionFailed,
 )
 
-TRAITS = Traits(cancel_idle_message="Cancellation failed: no active response found")
 
 
 def decode(event: dict[str, Any]) -> ClientEvent:

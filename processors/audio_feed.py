@@ -44,7 +44,7 @@ _SEMANTIC_THRESHOLD: Final = 0.5
 _SEMANTIC_SILENCE_MS: Final = {"high": 400, "auto": 600, "medium": 600, "low": 1000}
 
 
-class VadStream(Protocol):
+class VadStreamPort(Protocol):
     """One session's turn detection; positions are 16 kHz samples."""
 
     def configure(self, *, threshold: float, silence_ms: int) -> None: ...
@@ -53,12 +53,12 @@ class VadStream(Protocol):
     def close(self) -> None: ...
 
 
-class VadEngine(Protocol):
-    """The process-wide turn detection engine."""
+class VadEnginePort(Protocol):
+    """The process-wide turn detection engine: `vad_engine.VadEngine`, or a test's."""
 
     def open(
         self, on_start: Callable[[int], None], on_stop: Callable[[int], None]
-    ) -> VadStream: ...
+    ) -> VadStreamPort: ...
 
 
 def detection_parameters(detection: ServerVad | SemanticVad) -> tuple[float, int]:
@@ -87,7 +87,7 @@ class AudioFeed:
 
     def __init__(
         self,
-        vad: VadEngine,
+        vad: VadEnginePort,
         to_recogniser: Callable[[Frame], Awaitable[None]],
         emit: Callable[[VadEvent], None],
     ) -> None:
@@ -176,12 +176,12 @@ class _OpenSegment:
 class _Ear:
     """Turn detection of one session: counts samples, so that its positions are the session's."""
 
-    def __init__(self, vad: VadEngine, emit: Callable[[VadEvent], None]) -> None:
+    def __init__(self, vad: VadEnginePort, emit: Callable[[VadEvent], None]) -> None:
         self._vad = vad
         self._emit = emit
         self._heard_samples = 0
         self._generation = -1
-        self._stream: VadStream | None = None
+        self._stream: VadStreamPort | None = None
         self._resampler = _new_resampler()
 
     def configure(self, command: ConfigureVad) -> None:
@@ -203,7 +203,9 @@ class _Ear:
         if self._stream is not None:
             samples = np.frombuffer(pcm, np.int16).astype(np.float32)
             samples *= np.float32(1 / 32768)
-            self._stream.feed(self._resampler.resample_chunk(samples))
+            ready = self._resampler.resample_chunk(samples)
+            if ready.size:
+                self._stream.feed(ready)
 
     def close(self) -> None:
         if self._stream is not None:

@@ -134,7 +134,9 @@ class ModelTap(FrameProcessor):
                 return True
             case ToolCallStartedFrame():
                 reply.called_tools = True
-                self._outlet.pass_on(ToolCallStarted(response_id, frame.call_id, frame.function_name))
+                self._outlet.pass_on(
+                    ToolCallStarted(response_id, frame.call_id, frame.function_name)
+                )
             case ToolCallArgumentsFrame():
                 self._outlet.pass_on(ToolCallArguments(response_id, frame.call_id, frame.delta))
             case ToolCallEndedFrame():

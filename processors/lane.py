@@ -115,6 +115,11 @@ class Lane:
         async with self._pipeline() as running:
             await self._generate(command, running)
 
+    async def rehearse(self) -> None:
+        """Start the pipeline and end it again, so that what loads on first use is loaded."""
+        async with self._pipeline():
+            pass
+
     async def _next(self, running: asyncio.Task[None]) -> StartResponse:
         while not self._waiting:
             self._arrival = asyncio.get_running_loop().create_future()

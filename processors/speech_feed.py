@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pipecat.frames.frames import (
     DataFrame,
     Frame,
-    InterruptionFrame,
     LLMFullResponseEndFrame,
     LLMTextFrame,
 )
@@ -63,10 +62,7 @@ class SpeechFeed(FrameProcessor):
             case LLMFullResponseEndFrame() | ResponseEndFrame():
                 await self._finish_text()
             case ResponseBeginFrame():
-                self._forget()
-                self._response_id = frame.response_id
-            case InterruptionFrame():
-                self._forget()
+                self._begin(frame.response_id)
             case _:
                 pass
         await self.push_frame(frame, direction)
@@ -103,8 +99,9 @@ class SpeechFeed(FrameProcessor):
     ) -> None:
         self._taken.set()
 
-    def _forget(self) -> None:
-        self._response_id = None
+    def _begin(self, response_id: str) -> None:
+        """Start anew; what an interruption left here is not live and would not be spoken."""
+        self._response_id = response_id
         self._splitter.reset()
         self._unspoken = ""
         self._taken.set()

@@ -34,8 +34,8 @@ LOWEST_STAY: Final = 0.01
 # not. Without this the start is up to 160 ms late and 226 ms early; with it the worst error is
 # 82 ms.
 ONSET_SHARE: Final = 0.3
-ONSET_RMS_SHARE: Final = 0.15
-ONSET_MAX_WINDOWS: Final = 8
+ONSET_RMS_SHARE: Final = 0.3
+ONSET_MAX_WINDOWS: Final = 6
 
 # The model forgets speech over two or three windows, so its falling slope is not speech: windows
 # between the two thresholds right after a convincing one count only if more than this many follow.

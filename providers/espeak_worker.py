@@ -116,7 +116,7 @@ def main() -> None:
     channel = EngineChannel()
     espeak: Espeak | None = None
     default = _LAST_RESORT
-    while (message := channel.receive(block=True)) is not None:
+    while (message := channel.receive(timeout_s=None)) is not None:
         if message.kind is Kind.CONFIGURE:
             try:
                 espeak = Espeak()

@@ -36,7 +36,8 @@ class ToolCallStartedFrame(DataFrame):
     """The model began a function call."""
 
     call_id: str
-    name: str
+    function_name: str
+    """Not `name`: every Pipecat frame has one of its own."""
 
 
 @dataclass

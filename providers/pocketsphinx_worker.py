@@ -16,6 +16,7 @@ from pathlib import Path
 from pocketsphinx import Decoder, get_model_path
 from pocketsphinx.lm import ArpaBoLM
 
+from .phrase_model import PhraseModel
 from .worker_channel import BOOT_REQUEST, EngineChannel, Kind, Message
 
 _BYTES_PER_S = 16_000 * 2
@@ -28,7 +29,10 @@ _PROGRESS_INTERVAL_S = 1.0
 # word error rate 0.42, against 0.24 with the mean of its own first second.
 _MEAN_BYTES = _BYTES_PER_S
 _SHORTEST_BYTES = _BYTES_PER_S // 10
-_LEAST_WORD_PROBABILITY = 0.01
+# An open utterance that gets no audio (push-to-talk, key not pressed) gives its decoder away to
+# one that waits, and starts anew when audio comes.
+_IDLE_S = 2.0
+_LOOK_AGAIN_S = 0.5
 
 
 class Utterance:
@@ -38,11 +42,23 @@ class Utterance:
         self.request_id = request_id
         self.cepstral_mean = cepstral_mean
         self.audio = bytearray()
+        self.decoded = bytearray()
         self.finished = False
         self.decoder: Decoder | None = None
         self.decoding = False
         self.partial = ""
+        self.worked_at_s = 0.0
         self.answered_at_s = time.monotonic()
+
+    def give_up_decoder(self) -> Decoder | None:
+        """Return its decoder, ready for another utterance; what it had decoded waits again."""
+        decoder, self.decoder = self.decoder, None
+        if decoder is not None and self.decoding:
+            decoder.end_utt()
+            self.decoding = False
+        self.audio[:0] = self.decoded
+        self.decoded.clear()
+        return decoder
 
     @property
     def workable(self) -> bool:
@@ -59,15 +75,18 @@ class Recogniser:
     Args:
         channel: Where answers go.
         load: Makes one more decoder; takes a third of a second in `general` mode.
-        least_word_probability: Below this mean probability per word nothing was understood.
+        accepts: Whether a final hypothesis (text, probability) counts as understood.
     """
 
     def __init__(
-        self, channel: EngineChannel, load: Callable[[], Decoder], least_word_probability: float
+        self,
+        channel: EngineChannel,
+        load: Callable[[], Decoder],
+        accepts: Callable[[str, float], bool],
     ) -> None:
         self._channel = channel
         self._load = load
-        self._least_word_probability = least_word_probability
+        self._accepts = accepts
         self._idle = [load()]
         self._loaded = 1
         self._utterances: dict[int, Utterance] = {}
@@ -89,6 +108,15 @@ class Recogniser:
             elif message.kind is Kind.CANCEL:
                 self._drop(utterance)
 
+    @property
+    def patience_s(self) -> float | None:
+        """How long to wait for a message: shorter while an utterance waits for a decoder."""
+        waiting = any(
+            utterance.workable and utterance.decoder is None
+            for utterance in self._utterances.values()
+        )
+        return _LOOK_AGAIN_S if waiting else None
+
     def next_utterance(self) -> Utterance | None:
         """Whose turn it is, among those that have audio and can have a decoder."""
         for _ in range(len(self._turns)):
@@ -102,6 +130,7 @@ class Recogniser:
         """Decode one slice of it, or finish it."""
         decoder = utterance.decoder
         assert decoder is not None
+        utterance.worked_at_s = time.monotonic()
         try:
             if not utterance.decoding and len(utterance.audio) >= _SHORTEST_BYTES:
                 self._start(decoder, utterance)
@@ -110,6 +139,7 @@ class Recogniser:
             elif utterance.audio:
                 piece = bytes(utterance.audio[:_SLICE_BYTES])
                 del utterance.audio[:_SLICE_BYTES]
+                utterance.decoded += piece
                 decoder.process_raw(piece)
                 self._report(decoder, utterance)
             elif utterance.finished:
@@ -129,18 +159,28 @@ class Recogniser:
             if not self._idle and self._loaded < _MOST_DECODERS:
                 self._idle.append(self._load())
                 self._loaded += 1
-            if self._idle:
-                utterance.decoder = self._idle.pop()
+            utterance.decoder = self._idle.pop() if self._idle else self._reclaim_decoder()
         return utterance.decoder is not None
+
+    def _reclaim_decoder(self) -> Decoder | None:
+        idle_since_s = time.monotonic() - _IDLE_S
+        holders = [
+            utterance
+            for utterance in self._utterances.values()
+            if utterance.decoder is not None
+            and not utterance.workable
+            and utterance.worked_at_s < idle_since_s
+        ]
+        if not holders:
+            return None
+        return min(holders, key=lambda utterance: utterance.worked_at_s).give_up_decoder()
 
     def _start(self, decoder: Decoder, utterance: Utterance) -> None:
         # Forgets what the decoder learned from another session.
         decoder.reinit_feat()
         if utterance.cepstral_mean is None:
             decoder.start_utt()
-            decoder.process_raw(
-                bytes(utterance.audio[:_MEAN_BYTES]), no_search=True, full_utt=True
-            )
+            decoder.process_raw(bytes(utterance.audio[:_MEAN_BYTES]), no_search=True, full_utt=True)
             decoder.end_utt()
             utterance.cepstral_mean = decoder.get_cmn(False)
         decoder.set_cmn(utterance.cepstral_mean)
@@ -164,11 +204,9 @@ class Recogniser:
 
     def _final_text(self, decoder: Decoder) -> str:
         hypothesis = decoder.hyp()
-        if hypothesis is None or not hypothesis.hypstr:
+        if hypothesis is None or not self._accepts(hypothesis.hypstr, hypothesis.prob):
             return ""
-        words = len(hypothesis.hypstr.split())
-        likely = hypothesis.prob ** (1 / words) >= self._least_word_probability
-        return hypothesis.hypstr if likely else ""
+        return hypothesis.hypstr
 
     def _answer(self, utterance: Utterance, text: str) -> None:
         answer = {"text": text, "cepstral_mean": utterance.cepstral_mean}
@@ -178,10 +216,9 @@ class Recogniser:
     def _drop(self, utterance: Utterance) -> None:
         del self._utterances[utterance.request_id]
         self._turns.remove(utterance.request_id)
-        if utterance.decoder is not None:
-            if utterance.decoding:
-                utterance.decoder.end_utt()
-            self._idle.append(utterance.decoder)
+        decoder = utterance.give_up_decoder()
+        if decoder is not None:
+            self._idle.append(decoder)
 
 
 def load_general_decoder() -> Decoder:
@@ -196,7 +233,7 @@ def load_general_decoder() -> Decoder:
     )
 
 
-def load_phrase_decoder(phrases: list[str], dictionary: str) -> Decoder:
+def load_phrase_decoder(phrases: tuple[str, ...], dictionary: str) -> Decoder:
     """A language model of the given phrases only, with the dictionary of their words."""
     with tempfile.TemporaryDirectory(prefix="pocketsphinx-") as folder:
         model_file = Path(folder) / "phrases.lm"
@@ -219,31 +256,28 @@ def make_recogniser(channel: EngineChannel, configuration: bytes) -> Recogniser:
     """For a `CONFIGURE` payload: `{"phrases": [...], "dictionary": "..."}`, or `{}` for general."""
     settings = json.loads(configuration)
     if not settings:
-        return Recogniser(channel, load_general_decoder, 0.0)
-    phrases, dictionary = settings["phrases"], settings["dictionary"]
+        return Recogniser(channel, load_general_decoder, lambda _text, _probability: True)
+    phrases = PhraseModel(tuple(settings["phrases"]))
+    dictionary: str = settings["dictionary"]
     return Recogniser(
-        channel, lambda: load_phrase_decoder(phrases, dictionary), _LEAST_WORD_PROBABILITY
+        channel, lambda: load_phrase_decoder(phrases.phrases, dictionary), phrases.accepts
     )
 
 
 def main() -> None:
     channel = EngineChannel()
-    recogniser: Recogniser | None = None
-    utterance: Utterance | None = None
+    configuration = channel.receive(timeout_s=None)
+    assert configuration is not None
+    recogniser = make_recogniser(channel, configuration.payload)
+    channel.send(Kind.READY, BOOT_REQUEST)
     while True:
-        message = channel.receive(block=utterance is None)
-        while message is not None:
-            if message.kind is Kind.CONFIGURE:
-                recogniser = make_recogniser(channel, message.payload)
-                channel.send(Kind.READY, BOOT_REQUEST)
-            else:
-                assert recogniser is not None
-                recogniser.handle(message)
-            message = channel.receive(block=False)
-        assert recogniser is not None
         utterance = recogniser.next_utterance()
         if utterance is not None:
             recogniser.work(utterance)
+        message = channel.receive(timeout_s=recogniser.patience_s if utterance is None else 0.0)
+        while message is not None:
+            recogniser.handle(message)
+            message = channel.receive(timeout_s=0.0)
 
 
 if __name__ == "__main__":

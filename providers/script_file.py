@@ -97,8 +97,7 @@ def _yaml_path(loc: Sequence[int | str], content: Any) -> tuple[list[int | str],
             at = at[step]
             path.append(step)
         elif index == len(loc) - 1 and isinstance(at, dict) and isinstance(step, str):
-            at = None
-            path.append(step)
+            return [*path, step], None
     return path, at
 
 

@@ -49,8 +49,8 @@ def build_arguments(tool: FunctionTool, given: dict[str, Any]) -> dict[str, Any]
     if problem is not None:
         where = ".".join(str(step) for step in problem.absolute_path) or "the arguments"
         raise ArgumentError(
-            f"tool {tool.name!r}: {where} would not satisfy {problem.validator!r} of its schema; "
-            f"{_ADVICE}"
+            f"tool {tool.name!r}: {where} would not satisfy {problem.validator or 'false'!r} "
+            f"of its schema; {_ADVICE}"
         )
     return arguments
 

@@ -13,12 +13,10 @@ from typing import cast
 
 from pipecat.frames.frames import (
     AggregatedTextFrame,
-    AggregatedTextProgressFrame,
     EndFrame,
     Frame,
     TTSAudioRawFrame,
     TTSStoppedFrame,
-    TTSTextFrame,
 )
 from pipecat.processors.frame_processor import FrameDirection
 from pipecat.services.settings import TTSSettings
@@ -114,14 +112,6 @@ class ClauseTTSService(TTSService):
             self._request = frame.request
         await super().process_frame(frame, direction)
 
-    async def push_frame(
-        self, frame: Frame, direction: FrameDirection = FrameDirection.DOWNSTREAM
-    ) -> None:
-        # Pipecat retells the clause word by word for its own aggregators; `ClauseFrame` and
-        # `WordTimesFrame` have said it all.
-        if not isinstance(frame, TTSTextFrame | AggregatedTextProgressFrame):
-            await super().push_frame(frame, direction)
-
     async def stop(self, frame: EndFrame) -> None:
         # The base class waits for open audio contexts to end before it would end this one.
         await self.on_turn_context_completed()
@@ -157,6 +147,15 @@ class ClauseTTSService(TTSService):
         await super()._handle_aggregated_text(src_frame, context_id)
         if alone:
             await self.on_turn_context_completed()
+
+    async def _register_spoken_text(
+        self, src_frame: AggregatedTextFrame, text: str, context_id: str
+    ) -> None:
+        """Keep no account of spoken words.
+
+        `WordTimesFrame` tells them. Pipecat's own account serves its context aggregators, and
+        takes time with the square of the clause: 1 ms at 440 characters, 90 ms at 4400.
+        """
 
     async def _record_context_audio_outcome(self, context_id: str, received_audio: bool) -> None:
         """Report nothing: a turn without audio was blank or has its `StageFailedFrame`."""

@@ -6,22 +6,22 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-# The built-in voices of the API, each as a variant that differs from all others in pitch or
-# timbre; the voice itself (language, accent) stays the configured one.
-_API_VOICES: Mapping[str, str] = {
+# The built-in voices of the API, each as a variant that differs from all others in pitch (by 4 %)
+# or brightness (by 10 %); the voice itself (language, accent) stays the configured one.
+API_VOICES: Mapping[str, str] = {
     "alloy": "f1",
-    "ash": "m3",
+    "ash": "adam",
     "ballad": "m7",
-    "cedar": "m1",
+    "cedar": "m8",
     "coral": "f2",
-    "echo": "m2",
-    "fable": "m4",
+    "echo": "m1",
+    "fable": "Mike",
     "marin": "f3",
-    "nova": "f4",
-    "onyx": "m8",
+    "nova": "linda",
+    "onyx": "david",
     "sage": "Annie",
     "shimmer": "f5",
-    "verse": "m6",
+    "verse": "Reed",
 }
 
 # espeak answers 2 ("not found") to each of these, and does not look for the nearest relative.
@@ -46,7 +46,7 @@ _CHINESE = frozenset({"cmn", "yue", "hak"})
 
 @dataclass(frozen=True, slots=True)
 class Voice:
-    """A voice espeak has: `language` as its voice name, `variant` as a file of `voices/!v` or ""."""
+    """A voice of espeak: one for a language, in the guise of a variant (of `voices/!v`, or "")."""
 
     language: str
     variant: str = ""
@@ -83,7 +83,7 @@ class Catalogue:
         Returns:
             None for an unknown name.
         """
-        if (variant := _API_VOICES.get(requested.lower())) is not None:
+        if (variant := API_VOICES.get(requested.lower())) is not None:
             return Voice(default.language, variant)
         tag, _, variant_name = requested.strip().replace("_", "-").lower().partition("+")
         variant = self.variants.get(variant_name, "") if variant_name else ""

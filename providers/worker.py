@@ -194,6 +194,11 @@ class EngineWorker:
             self._boot = EngineRequest(self, BOOT_REQUEST)
             self._life = asyncio.create_task(self._run(), name=f"{self.label}-worker")
 
+    @property
+    def backing_off(self) -> bool:
+        """Whether a request made now would fail at once."""
+        return self._retry_at_s > asyncio.get_running_loop().time()
+
     async def wait_ready(self) -> None:
         """Start the process unless it runs, and wait until it has loaded.
 
@@ -208,10 +213,10 @@ class EngineWorker:
     def open(self, payload: bytes) -> EngineRequest:
         """Begin a request; failures come through its iterator."""
         request = EngineRequest(self, next(self._ids))
-        wait_s = self._retry_at_s - asyncio.get_running_loop().time()
         if self._closing:
             request.fail(ErrorCategory.SERVER, f"the {self.label} worker is shut down")
-        elif wait_s > 0:
+        elif self.backing_off:
+            wait_s = self._retry_at_s - asyncio.get_running_loop().time()
             request.fail(
                 ErrorCategory.SERVER,
                 f"the {self.label} worker keeps stopping; next attempt in {wait_s:.1f} s",
@@ -238,8 +243,10 @@ class EngineWorker:
 
     def kill(self) -> None:
         """End the process by force; requests in flight fail."""
-        if self._process is not None and self._process.returncode is None:
-            self._process.kill()
+        process = self._process
+        if process is not None:
+            self._lose_process()
+            process.kill()
 
     # Called by `EngineRequest`.
 
@@ -261,7 +268,9 @@ class EngineWorker:
 
     def must_load_before(self, request: EngineRequest) -> bool:
         """Whether the process has still to load, under a deadline of its own."""
-        return self._boot is not None and request is not self._boot and not self._boot.closed
+        if request is self._boot:
+            return False
+        return self._process is None or self._boot is None or not self._boot.closed
 
     # The life of processes.
 
@@ -271,8 +280,8 @@ class EngineWorker:
             # Opened after the process was gone: they wait for the next one. Else it waits for them.
             if not self._requests:
                 break
-            if self._retry_at_s > asyncio.get_running_loop().time():
-                self._fail_all(self._take_requests(), f"the {self.label} worker keeps stopping")
+            if self.backing_off:
+                self._fail_all(f"the {self.label} worker keeps stopping")
                 break
             self._boot = EngineRequest(self, BOOT_REQUEST)
 
@@ -289,26 +298,36 @@ class EngineWorker:
                 stdout=asyncio.subprocess.PIPE,
             )
         except OSError as error:
-            self._fail_all(
-                self._take_requests(), f"the {self.label} worker cannot start: {error.strerror}"
-            )
-            self._note_crash("cannot start")
+            logger.error("%s worker cannot start: %s", self.label, error)
+            self._count_crash()
+            self._fail_all(f"the {self.label} worker cannot start")
             return
         self._process = process
         try:
             await self._talk(process)
         finally:
-            # From here on requests go to the next process; these were in flight.
-            in_flight = self._take_requests()
-            self._process = None
+            if self._process is process:
+                self._lose_process()
             if process.stdin is not None:
                 process.stdin.close()
-            if process.returncode is None:
-                process.kill()
-            await process.wait()
-            self._fail_all(in_flight, f"the {self.label} worker stopped")
+            await self._reap(process)
         if not self._closing:
-            self._note_crash(f"exit code {process.returncode}")
+            logger.warning(
+                "%s worker stopped (exit code %s), %d in a row",
+                self.label,
+                process.returncode,
+                self._crashes,
+            )
+
+    async def _reap(self, process: asyncio.subprocess.Process) -> None:
+        # Its pipe is closed, so it is ending or already dead. Killing it right away would make
+        # `Popen` collect the exit code that asyncio is waiting for.
+        try:
+            async with asyncio.timeout(_EXIT_GRACE_S):
+                await process.wait()
+        except TimeoutError:
+            process.kill()
+            await process.wait()
 
     async def _talk(self, process: asyncio.subprocess.Process) -> None:
         assert process.stdin is not None
@@ -338,29 +357,24 @@ class EngineWorker:
             if request is not None:
                 request.deliver(kind, payload)
 
-    def _take_requests(self) -> list[EngineRequest]:
-        in_flight = list(self._requests.values())
-        if self._boot is not None and not self._boot.closed:
-            in_flight.append(self._boot)
-        self._requests = {}
-        self._backlog.clear()
-        return in_flight
+    def _lose_process(self) -> None:
+        """Fail what is in flight; requests made from here on go to the next process."""
+        self._process = None
+        if not self._closing:
+            self._count_crash()
+        self._fail_all(f"the {self.label} worker stopped")
 
-    def _fail_all(self, requests: list[EngineRequest], message: str) -> None:
-        for request in requests:
+    def _fail_all(self, message: str) -> None:
+        in_flight = list(self._requests.values())
+        if self._boot is not None:
+            in_flight.append(self._boot)
+        self._backlog.clear()
+        for request in in_flight:
             request.fail(ErrorCategory.SERVER, message)
 
-    def _note_crash(self, what: str) -> None:
-        """Count a process that ended by itself; the first is forgiven, a series backs off."""
+    def _count_crash(self) -> None:
+        """The first is forgiven, a series backs off."""
         self._crashes += 1
-        delay_s = 0.0
         if self._crashes > 1:
             delay_s = min(_FIRST_BACK_OFF_S * 2 ** (self._crashes - 2), _LONGEST_BACK_OFF_S)
             self._retry_at_s = asyncio.get_running_loop().time() + delay_s
-        logger.warning(
-            "%s worker stopped (%s), %d in a row; next start on demand after %.1f s",
-            self.label,
-            what,
-            self._crashes,
-            delay_s,
-        )

@@ -88,13 +88,13 @@ class EngineChannel:
         self._cancelled: set[int] = set()
         threading.Thread(target=self._read, name="server-pipe", daemon=True).start()
 
-    def receive(self, *, block: bool) -> Message | None:
-        """The next message; None when there is none and `block` is false.
+    def receive(self, *, timeout_s: float | None) -> Message | None:
+        """The next message, or None when none comes in time; a timeout of None waits for one.
 
         A request's `CANCEL` is reported here too, in its place, and forgotten then.
         """
         try:
-            message = self._inbox.get(block)
+            message = self._inbox.get(timeout=timeout_s)
         except Empty:
             return None
         if message.kind is Kind.CANCEL:

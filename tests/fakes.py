@@ -17,6 +17,7 @@ from pipecat.frames.frames import (
     LLMFullResponseEndFrame,
     LLMFullResponseStartFrame,
     LLMTextFrame,
+    SystemFrame,
     TranscriptionFrame,
     TTSAudioRawFrame,
     VADUserStartedSpeakingFrame,
@@ -28,9 +29,6 @@ from pipecat.services.llm_service import LLMService
 from pipecat.services.settings import LLMSettings, STTSettings, TTSSettings
 from pipecat.services.stt_service import STTService
 from pipecat.services.tts_service import TTSService
-
-from protocol import ErrorCategory, Stage
-from providers.frames import StageFailedFrame
 
 # --- the language model ---------------------------------------------------------------------
 
@@ -60,6 +58,13 @@ def last_text(context: LLMContext) -> str:
     return str(message["content"])
 
 
+@dataclass
+class BusyFrame(SystemFrame):
+    """Keeps the model from looking at any other frame for a while."""
+
+    until: asyncio.Event
+
+
 class FakeLlmService(LLMService[Any]):
     """Streams what `reply` yields for the context: text, or any frame."""
 
@@ -83,6 +88,8 @@ class FakeLlmService(LLMService[Any]):
 
     async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
         await super().process_frame(frame, direction)
+        if isinstance(frame, BusyFrame):
+            await frame.until.wait()
         if not isinstance(frame, LLMContextFrame):
             await self.push_frame(frame, direction)
             return
@@ -104,6 +111,7 @@ class FakeLlm:
 
     reply: Reply = echo
     contexts: list[LLMContext] = field(default_factory=list[LLMContext])
+    services: list[FakeLlmService] = field(default_factory=list[FakeLlmService])
     name: ClassVar[str] = "fake"
 
     def describe(self) -> str:
@@ -116,7 +124,8 @@ class FakeLlm:
         return
 
     def create_service(self) -> LLMService[Any]:
-        return FakeLlmService(self.reply, self.contexts)
+        self.services.append(FakeLlmService(self.reply, self.contexts))
+        return self.services[-1]
 
 
 # --- the voice ------------------------------------------------------------------------------
@@ -142,11 +151,14 @@ class FakeTtsService(TTSService):
 
     async def run_tts(self, text: str, context_id: str) -> AsyncGenerator[Frame | None, None]:
         self._voice.spoken.append(text)
-        if text == self._voice.broken_at:
-            raise RuntimeError("voice failed with key sk-secret")
-        if text == self._voice.refused_at:
-            yield StageFailedFrame(Stage.TTS, ErrorCategory.QUOTA, "No more voice today.")
-            return
+        match self._voice.trouble.pop(text, None):
+            case Exception() as error:
+                raise error
+            case Frame() as frame:
+                yield frame
+                return
+            case None:
+                pass
         for frame in self._voice.ahead(text):
             yield frame
         for _ in range(self._voice.pieces):
@@ -214,15 +226,18 @@ class UnorderedTtsService(StreamingTtsService):
 
 @dataclass
 class FakeTts:
-    """Voice provider; `spoken` are the clauses it was given."""
+    """Voice provider; `spoken` are the clauses it was given.
+
+    A clause in `trouble` is not spoken the first time: its exception is raised, or its frame
+    takes the place of the audio.
+    """
 
     service: type[FakeTtsService] = FakeTtsService
     pieces: int = 2
     pause_s: float = 0.0
     interruption_s: float = 0.0
     rate_hz: int = 24_000
-    broken_at: str = ""
-    refused_at: str = ""
+    trouble: dict[str, Exception | Frame] = field(default_factory=dict[str, Any])
     ahead: Callable[[str], list[Frame]] = lambda text: []
     spoken: list[str] = field(default_factory=list[str])
     name: ClassVar[str] = "fake"

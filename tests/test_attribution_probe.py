@@ -92,5 +92,3 @@ async def test_nothing_is_emitted_for_a_response_from_its_stop_on(voice: FakeTts
             bench.ask(following, words_of(following))
             await bench.until_over(following)
             assert len(bench.about(cut)) == told
-
-

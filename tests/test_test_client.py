@@ -204,7 +204,7 @@ async def test_call_is_answered_by_its_id(server: ScriptedServer) -> None:
     [
         ("error", "error: invalid_value not like this"),
         ("failed", "response.done: resp_1 failed no model"),
-        ("close", "received 1011 (internal error) broken"),
+        ("close", "closed the connection: 1011 broken"),
         ("garbage", "cannot be read"),
         ("silent", "missing response.created"),
         ("deaf", "the server heard no speech in clip.wav"),

@@ -16,6 +16,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Subprotocol
 
+import handshake
 import transport
 from config import Settings
 from protocol import (
@@ -41,7 +42,8 @@ from protocol import (
     SessionView,
 )
 from tests.live import LiveServer, live_server, server_settings
-from transport import AudioCodec, Connection, HandshakeRequest, new_id
+from handshake import HandshakeRequest
+from transport import AudioCodec, Connection, new_id
 
 KEY = "sk-0123456789abcdef-real"
 REALTIME = "realtime"
@@ -84,8 +86,7 @@ MODEL = {"model": "gpt-realtime"}
         (upgrade(BEARER | {"user-agent": "OpenAI/Python 1.104.2"}, MODEL), "ga"),
         (
             upgrade(
-                BEARER
-                | {"user-agent": "AsyncOpenAI/Python 3.52.0", "openai-beta": "realtime=v1"},
+                BEARER | {"user-agent": "AsyncOpenAI/Python 3.52.0", "openai-beta": "realtime=v1"},
                 MODEL,
             ),
             "beta",
@@ -125,14 +126,14 @@ MODEL = {"model": "gpt-realtime"}
     ],
 )
 def test_the_handshake_gives_the_dialect_away(request_: HandshakeRequest, dialect: str) -> None:
-    assert transport.detect_dialect(request_) == dialect
+    assert handshake.detect_dialect(request_) == dialect
 
 
 @pytest.mark.parametrize("forced", ["ga", "beta"])
 @pytest.mark.parametrize("request_", [upgrade(), upgrade({"openai-beta": "realtime=v1"})])
 def test_a_forced_dialect_is_pinned(forced: str, request_: HandshakeRequest) -> None:
-    handshake = transport.negotiate(request_, server_settings(dialect=forced))
-    assert (handshake.dialect, handshake.pinned) == (forced, True)
+    settled = handshake.negotiate(request_, server_settings(dialect=forced))
+    assert (settled.dialect, settled.pinned) == (forced, True)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +147,7 @@ def test_a_forced_dialect_is_pinned(forced: str, request_: HandshakeRequest) -> 
 )
 def test_beta_can_be_turned_away_as_openai_does(request_: HandshakeRequest) -> None:
     with pytest.raises(ConnectionRefused) as caught:
-        transport.negotiate(request_, server_settings(beta_enabled=False))
+        handshake.negotiate(request_, server_settings(beta_enabled=False))
     refused = caught.value
     assert (refused.code, refused.close_code) == ("beta_api_shape_disabled", 4000)
     assert refused.close_reason == "invalid_request_error.beta_api_shape_disabled"
@@ -156,8 +157,8 @@ def test_beta_can_be_turned_away_as_openai_does(request_: HandshakeRequest) -> N
 
 
 def test_without_beta_an_unmarked_client_is_ga_for_good() -> None:
-    handshake = transport.negotiate(upgrade(), server_settings(beta_enabled=False))
-    assert (handshake.dialect, handshake.pinned) == ("ga", True)
+    settled = handshake.negotiate(upgrade(), server_settings(beta_enabled=False))
+    assert (settled.dialect, settled.pinned) == ("ga", True)
 
 
 # --- handshake: subprotocol, credentials, origin, model -----------------------------------------
@@ -178,7 +179,7 @@ def test_without_beta_an_unmarked_client_is_ga_for_good() -> None:
 def test_the_subprotocol_answered_is_never_the_key(
     offered: tuple[str, ...], answer: str | None
 ) -> None:
-    assert transport.choose_subprotocol(offered) == answer
+    assert handshake.choose_subprotocol(offered) == answer
 
 
 @pytest.mark.parametrize(
@@ -195,18 +196,21 @@ def test_the_subprotocol_answered_is_never_the_key(
         (upgrade({}, {"api-key": "Q"}), "Q"),
         (upgrade({}, {"api-key": ""}), None),
         # the order of trust
-        (upgrade({"authorization": "Bearer A", "api-key": "H"}, {"api-key": "Q"}, (KEY_ENTRY,)), "A"),
+        (
+            upgrade({"authorization": "Bearer A", "api-key": "H"}, {"api-key": "Q"}, (KEY_ENTRY,)),
+            "A",
+        ),
         (upgrade({"api-key": "H"}, {"api-key": "Q"}, (KEY_ENTRY,)), "K"),
         (upgrade({"api-key": "H"}, {"api-key": "Q"}), "H"),
     ],
 )
 def test_credentials_are_found_in_their_order(request_: HandshakeRequest, key: str | None) -> None:
-    assert transport.find_credential(request_) == key
+    assert handshake.find_credential(request_) == key
 
 
 def test_a_missing_key_is_refused() -> None:
     with pytest.raises(ConnectionRefused) as caught:
-        transport.negotiate(upgrade({}, MODEL), server_settings(api_key=KEY))
+        handshake.negotiate(upgrade({}, MODEL), server_settings(api_key=KEY))
     assert (caught.value.code, caught.value.close_code) == (None, 3000)
     assert caught.value.message == "Missing bearer or basic authentication in header"
     assert caught.value.close_reason == "invalid_request_error"
@@ -218,7 +222,7 @@ def test_a_missing_key_is_refused() -> None:
 def test_a_wrong_key_is_refused_and_not_repeated(wrong: str) -> None:
     request = upgrade({"authorization": f"Bearer {wrong}"}, MODEL)
     with pytest.raises(ConnectionRefused) as caught:
-        transport.negotiate(request, server_settings(api_key=KEY))
+        handshake.negotiate(request, server_settings(api_key=KEY))
     assert (caught.value.code, caught.value.close_code) == ("invalid_api_key", 3000)
     assert caught.value.message.startswith("Incorrect API key provided: ")
     assert wrong not in caught.value.message.removeprefix("Incorrect API key provided")
@@ -238,13 +242,13 @@ def test_a_wrong_key_is_refused_and_not_repeated(wrong: str) -> None:
 )
 def test_the_right_key_is_let_in_from_every_place(request_: HandshakeRequest) -> None:
     settings = server_settings(api_key=KEY)
-    assert transport.origin_allowed(request_, settings)
-    assert transport.negotiate(request_, settings).model == "gpt-realtime"
+    assert handshake.origin_allowed(request_, settings)
+    assert handshake.negotiate(request_, settings).model == "gpt-realtime"
 
 
 @pytest.mark.parametrize("request_", [upgrade(), upgrade(BEARER), upgrade({"api-key": "null"})])
 def test_without_an_api_key_any_or_none_will_do(request_: HandshakeRequest) -> None:
-    assert transport.negotiate(request_, Settings()).model == "gpt-realtime"
+    assert handshake.negotiate(request_, Settings()).model == "gpt-realtime"
 
 
 @pytest.mark.parametrize(
@@ -279,7 +283,7 @@ def test_browser_pages_of_other_origins_must_be_named(
 ) -> None:
     request = upgrade({} if origin is None else {"origin": origin})
     settings = server_settings(allowed_origins=allowed_origins)
-    assert transport.origin_allowed(request, settings) is allowed
+    assert handshake.origin_allowed(request, settings) is allowed
 
 
 @pytest.mark.parametrize(
@@ -294,7 +298,7 @@ def test_browser_pages_of_other_origins_must_be_named(
     ],
 )
 def test_any_model_is_accepted(query: dict[str, str], model: str) -> None:
-    assert transport.negotiate(upgrade({}, query), Settings()).model == model
+    assert handshake.negotiate(upgrade({}, query), Settings()).model == model
 
 
 @pytest.mark.parametrize(
@@ -308,7 +312,7 @@ def test_any_model_is_accepted(query: dict[str, str], model: str) -> None:
 )
 def test_other_kinds_of_session_are_refused(query: dict[str, str], code: str) -> None:
     with pytest.raises(ConnectionRefused) as caught:
-        transport.negotiate(upgrade({}, query), Settings())
+        handshake.negotiate(upgrade({}, query), Settings())
     assert (caught.value.code, caught.value.close_code) == (code, 4000)
     assert caught.value.close_reason == f"invalid_request_error.{code}"
 
@@ -377,9 +381,7 @@ def test_appended_audio_is_decoded(event: dict[str, Any], audio: bytes) -> None:
         ),
     ],
 )
-def test_bad_audio_is_an_error_with_the_client_s_event_id(
-    event: dict[str, Any], code: str
-) -> None:
+def test_bad_audio_is_an_error_with_the_client_s_event_id(event: dict[str, Any], code: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         transport.decode_append({"type": "input_audio_buffer.append", "event_id": "e", **event})
     assert (caught.value.code, caught.value.param) == (code, "audio")
@@ -626,12 +628,12 @@ async def test_events_come_typed_and_bad_ones_do_not_end_the_connection() -> Non
 
 
 async def test_unknown_fields_are_logged_and_ignored(caplog: pytest.LogCaptureFixture) -> None:
-    session = {"type": "realtime", "instructions": "i", "colour": "red"}
+    session = {"type": "realtime", "instructions": "i", "colour": "violet"}
     connection = Connection(FakeSocket(text(type="session.update", session=session)), "ga")
     with caplog.at_level(logging.INFO, "realtime.wire"):
         assert isinstance(await connection.receive(), SessionUpdate)
     assert "colour" in caplog.text
-    assert "red" not in caplog.text
+    assert "violet" not in caplog.text
 
 
 async def test_the_wire_log_shows_neither_audio_nor_words(

@@ -16,7 +16,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"config", "audio_utils"}),
     frozenset({"core"}),
     frozenset({"providers"}),
-    frozenset({"dialects", "processors", "service_providers"}),
+    frozenset({"dialects", "handshake", "processors", "service_providers"}),
     frozenset({"transport", "realtime_session", "pipeline_manager"}),
     frozenset({"main", "push_to_talk_app", "test_client"}),
 )

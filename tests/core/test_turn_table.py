@@ -8,7 +8,7 @@ import pytest
 
 import protocol as p
 from core import messages as m
-from tests.core.kit import MANUAL, SAMPLES_PER_MS, Core, manual, pcm
+from tests.core.kit import MANUAL, SAMPLES_PER_MS, TRANSCRIBED, Core, manual, pcm
 
 ON = {"audio": {"input": {"turn_detection": {"type": "server_vad"}}}}
 OTHER = {"audio": {"input": {"turn_detection": {"type": "server_vad", "threshold": 0.7}}}}
@@ -233,3 +233,30 @@ def test_a_full_buffer_refuses_and_lives() -> None:
     assert core(p.InputAudioAppend(pcm(20), "late")) == ["error invalid_value late"]
     assert core(p.InputAudioClear()) == ["> drop item_1", "cleared"]
     assert core(p.InputAudioAppend(pcm(20))) == ["> open item_2 0ms", "> feed 20ms"]
+
+
+def test_transcripts_end_once() -> None:
+    core = Core()
+    core.update(TRANSCRIBED)
+    core.speak()
+    assert core(m.TranscriptDelta("item_1", "he")) == ["transcription.delta item_1 'he'"]
+    overdue = core.wait(20)
+    assert overdue[:2] == ["> drop item_1", "transcription.failed item_1 server_error"]
+    assert core(m.TranscriptDelta("item_1", "llo"), m.TranscriptFinal("item_1", "hello")) == []
+
+
+def test_deltas_wait_for_the_item() -> None:
+    core = Core()
+    core.update(TRANSCRIBED)
+    core(p.InputAudioAppend(pcm(1000)), m.VadSpeechStarted(0, 500 * SAMPLES_PER_MS))
+    assert core(m.TranscriptDelta("item_1", "seven")) == []
+    stopped = core(STOPPED)
+    added, delta = stopped.index(committed("item_1", 800)[3]), "transcription.delta item_1 'seven'"
+    assert stopped[added + 1] == delta
+
+
+def test_without_transcription_nobody_hears_of_the_words() -> None:
+    core = Core()
+    core.speak()
+    said = core(m.TranscriptDelta("item_1", "he"), m.TranscriptFinal("item_1", "hello"))
+    assert said == ["> start resp_1"]

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 from dialects import ga
 from dialects.client_events import append_audio_field
@@ -39,6 +37,7 @@ from protocol import (
     ResponseParams,
     SessionUpdate,
 )
+from tests.dialects.strategies import EVENTS, steadily
 
 PIXEL = "data:image/png;base64,AAAA"
 BAD_AUDIO = (
@@ -784,40 +783,8 @@ def test_ignored_fields_are_reported(event: dict[str, Any], expected: list[str])
 
 # --- no input breaks it ---------------------------------------------------------------------
 
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
-    ),
-    max_leaves=6,
-)
-_KEYS = st.sampled_from(
-    "type role content text audio transcript image_url item id item_id previous_item_id session "
-    "response input tools tool_choice function name parameters arguments call_id output format "
-    "voice rate turn_detection modalities output_modalities metadata conversation event_id "
-    "audio_end_ms content_index max_output_tokens input_audio_format".split()
-)
-_VALUES = (
-    st.sampled_from(
-        "message function_call function_call_output item_reference user assistant system "
-        "input_text output_text input_audio output_audio input_image text audio realtime function "
-        "mcp audio/pcm pcm16 server_vad auto none inf".split()
-    )
-    | st.just(base64.b64encode(b"abcd").decode())
-    | JSON
-)
-SHAPED = st.recursive(
-    _VALUES,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_KEYS, inner, max_size=5),
-    max_leaves=15,
-)
-EVENTS = st.builds(
-    lambda fields, kind: {**fields, "type": kind},
-    st.dictionaries(_KEYS, SHAPED, max_size=5),
-    st.sampled_from(CLIENT_EVENT_TYPES) | JSON,
-)
 
-
+@steadily
 @given(EVENTS)
 def test_nothing_but_invalid_request_is_ever_raised(event: dict[str, Any]) -> None:
     try:

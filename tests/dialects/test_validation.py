@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from core.validation import listed, to_invalid_request, unknown_fields, validate
 from protocol import FunctionTool, InvalidRequest, ResponseParams, Session
-from tests.dialects.test_ga_decode import SHAPED
+from tests.dialects.strategies import SHAPED, steadily
 
 
 def _input(**fields: Any) -> dict[str, Any]:
@@ -466,6 +466,7 @@ def test_unknown_fields(value: object, expected: list[str]) -> None:
     assert unknown_fields(Session, value, "session") == expected
 
 
+@steadily
 @given(SHAPED)
 def test_no_value_escapes_the_mapping(value: object) -> None:
     for model in (Session, ResponseParams):

@@ -97,9 +97,16 @@ class Responses:
         elif (part := self._part(item, event)) is not None:
             self._part_event(response, part, event)
 
-    def owns(self, item_id: str) -> bool:
-        """Whether `item_id` is an output item of any response."""
-        return item_id in self._owners
+    def expects_added(self, item_id: str) -> bool:
+        """Whether `item_id` is an output item that has not joined the conversation.
+
+        Once it has, and was deleted, a client may use its id again for an item of its own.
+        """
+        return item_id in self._owners and not self._owners[item_id][1].in_conversation
+
+    def expects_done(self, item_id: str) -> bool:
+        """Whether `item_id` is an output item without its `conversation.item.done`."""
+        return item_id in self._owners and self._owners[item_id][1].conversation_item is None
 
     def predecessor(self, item_id: str) -> str | None:
         """The output item before `item_id` in its response."""

@@ -148,7 +148,7 @@ class SequenceChecker:
     def _item_added(self, event: WireEvent) -> None:
         item = event["item"]
         expected: set[str | None] | None = None
-        if self._responses.owns(item["id"]):
+        if self._responses.expects_added(item["id"]):
             self._responses.conversation_added(item)
             expected = {self._conversation.tail}
             if (previous_output := self._responses.predecessor(item["id"])) is not None:
@@ -159,7 +159,7 @@ class SequenceChecker:
         self._conversation.added(event, expected)
 
     def _item_done(self, event: WireEvent) -> None:
-        is_output = self._responses.owns(event["item"]["id"])
+        is_output = self._responses.expects_done(event["item"]["id"])
         if is_output:
             self._responses.conversation_done(event["item"])
         self._conversation.done(event, is_output=is_output)

@@ -143,7 +143,10 @@ MODEL_ROWS: dict[str, tuple[list[Frame], list[ResponseEvent]]] = {
         [ModelText("r1", "Hi"), GenerationFailed("r1", NO_QUOTA)],
     ),
     "text before any response": ([LLMTextFrame("Hi")], []),
-    "text of a response that is over": ([ResponseBeginFrame("r0", request()), LLMTextFrame("x")], []),
+    "text of a response that is over": (
+        [ResponseBeginFrame("r0", request()), LLMTextFrame("x")],
+        [],
+    ),
     "text behind an interruption": ([BEGIN, InterruptionFrame(), LLMTextFrame("Hi")], []),
 }
 
@@ -203,7 +206,14 @@ async def test_a_response_that_is_over_does_not_reach_the_voice() -> None:
 
 SPEECH_ROWS: dict[str, tuple[list[Frame], list[ResponseEvent]]] = {
     "clauses and their audio": (
-        [BEGIN, clause("Hi.", "a"), audio(b"11", "a"), clause(" You.", "a"), audio(b"22", "a"), END],
+        [
+            BEGIN,
+            clause("Hi.", "a"),
+            audio(b"11", "a"),
+            clause(" You.", "a"),
+            audio(b"22", "a"),
+            END,
+        ],
         [
             SpeechText("r1", "Hi."),
             SpeechAudio("r1", b"11"),
@@ -223,7 +233,10 @@ SPEECH_ROWS: dict[str, tuple[list[Frame], list[ResponseEvent]]] = {
         [BEGIN, UnspokenTextFrame(" …"), END],
         [SpeechText("r1", " …"), GenerationEnded("r1")],
     ),
-    "audio of another context": ([BEGIN, clause("Hi.", "a"), audio(b"xx", "b")], [SpeechText("r1", "Hi.")]),
+    "audio of another context": (
+        [BEGIN, clause("Hi.", "a"), audio(b"xx", "b")],
+        [SpeechText("r1", "Hi.")],
+    ),
     "audio before any response": ([clause("Hi."), audio(b"11")], []),
     "audio behind an interruption": (
         [BEGIN, InterruptionFrame(), clause("Hi."), audio(b"11"), END],
@@ -315,11 +328,18 @@ TOO_LATE = Failure(DEAF.stage, DEAF.category, DEAF.message)
 
 # "+a" opens, "-a" closes and "!a" drops the segment of item a.
 GATE_ROWS: dict[str, tuple[list[str | Frame], list[TranscriptEvent]]] = {
-    "a final": (["+a", "-a", final("one")], [TranscriptDelta("a", "one"), TranscriptFinal("a", "one")]),
+    "a final": (
+        ["+a", "-a", final("one")],
+        [TranscriptDelta("a", "one"), TranscriptFinal("a", "one")],
+    ),
     "nothing understood": (["+a", "-a", final("")], [TranscriptFinal("a", "")]),
     "hypotheses and a final": (
         ["+a", perhaps("one"), perhaps("one two"), "-a", final("one two")],
-        [TranscriptDelta("a", "one"), TranscriptDelta("a", " two"), TranscriptFinal("a", "one two")],
+        [
+            TranscriptDelta("a", "one"),
+            TranscriptDelta("a", " two"),
+            TranscriptFinal("a", "one two"),
+        ],
     ),
     "sentences of one segment": (
         ["+a", partly("One."), perhaps("Two"), perhaps("Two."), "-a", partly("Two."), final("")],

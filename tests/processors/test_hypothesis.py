@@ -28,7 +28,11 @@ ROWS = {
         ["", "four cats", "", "", ""],
         "for dogs",
     ),
-    "the final text brings the rest": (["one", "one two"], ["", "one", " two three"], "one two three"),
+    "the final text brings the rest": (
+        ["one", "one two"],
+        ["", "one", " two three"],
+        "one two three",
+    ),
     "a final text that contradicts brings nothing": (["one", "one"], ["", "one", ""], "won"),
     "characters are words in Chinese": (
         ["今天", "今天天气", "今天天汽好"],

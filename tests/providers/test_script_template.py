@@ -38,7 +38,12 @@ def test_text(source: str, text: str) -> None:
 
 @pytest.mark.parametrize(
     ("source", "value"),
-    [("{tool.temp}", 21.5), ("{tool.days}", TOOL["days"]), ("{turn}", 3), ("at {tool.temp}", "at 21.5")],
+    [
+        ("{tool.temp}", 21.5),
+        ("{tool.days}", TOOL["days"]),
+        ("{turn}", 3),
+        ("at {tool.temp}", "at 21.5"),
+    ],
 )
 def test_a_lone_placeholder_keeps_its_json_type(source: str, value: Any) -> None:
     assert Template(source).value(Values("", 3, TOOL)) == value
@@ -78,7 +83,13 @@ def test_a_missing_value_without_default_is_an_error_that_names_it(source: str) 
 
 @pytest.mark.parametrize(
     ("output", "value"),
-    [('{"a": 1}', {"a": 1}), ("21", 21), ("sunny", "sunny"), ("{", "{"), ("[" * 100_000, "[" * 100_000)],
+    [
+        ('{"a": 1}', {"a": 1}),
+        ("21", 21),
+        ("sunny", "sunny"),
+        ("{", "{"),
+        ("[" * 100_000, "[" * 100_000),
+    ],
 )
 def test_tool_output_is_json_or_text(output: str, value: Any) -> None:
     assert parse_tool_output(output) == value
