@@ -90,10 +90,11 @@ class SttSettings(_Section):
 
     provider: Annotated[Literal["auto", "pocketsphinx", "scripted"], Env("STT_PROVIDER")] = "auto"
     """Engine; auto takes the best one that is configured."""
-    mode: Annotated[Literal["general", "phrases"], Env("POCKETSPHINX_MODE")] = "general"
-    """What pocketsphinx listens for: free English, or only the phrases listed below."""
+    mode: Annotated[Literal["auto", "general", "phrases"], Env("POCKETSPHINX_MODE")] = "auto"
+    """What pocketsphinx listens for: general (free English) or phrases (only those listed); auto
+    takes phrases when there are any, here or in the script."""
     phrases: Annotated[tuple[str, ...], Env("POCKETSPHINX_PHRASES", "|")] = ()
-    """Phrases of the phrases mode, separated by |."""
+    """Phrases of the phrases mode, separated by |; unset = those of the script."""
     workers: Annotated[int, Field(ge=1, le=64), Env("POCKETSPHINX_WORKERS")] = 2
     """Worker processes, each of which decodes one turn at a time."""
     language: Annotated[str, Env("STT_LANGUAGE")] = "en"
@@ -245,7 +246,3 @@ def _check_together(settings: Settings) -> None:
         raise ConfigError("SSL_CERTFILE", "must be set as well when SSL_KEYFILE is set")
     if server.dialect == "beta" and not server.beta_enabled:
         raise ConfigError("BETA_ENABLED", "must not be false while REALTIME_DIALECT is beta")
-    if settings.stt.mode == "phrases" and not settings.stt.phrases:
-        raise ConfigError(
-            "POCKETSPHINX_PHRASES", "must list at least one phrase while POCKETSPHINX_MODE=phrases"
-        )

@@ -42,9 +42,13 @@ class Choice:
 def _pocketsphinx(settings: Settings, script: Script) -> SttProvider:
     from providers.pocketsphinx_stt import PocketsphinxProvider
 
+    phrases = settings.stt.phrases or script.stt.phrases
+    mode = settings.stt.mode
+    if mode == "auto":
+        mode = "phrases" if settings.stt.phrases or script.stt.mode == "phrases" else "general"
     return PocketsphinxProvider(
-        mode=settings.stt.mode,
-        phrases=settings.stt.phrases,
+        mode=mode,
+        phrases=phrases,
         workers=settings.stt.workers,
         language=settings.stt.language,
     )
@@ -133,7 +137,10 @@ class Engines:
             ConfigError: a setting that no engine can work with, naming the variable.
         """
         script = load_script(settings.llm.script or DEFAULT_SCRIPT)
-        stt, stt_why = choose(Stage.STT, settings.stt.provider)
+        if settings.stt.provider == "auto" and script.stt.mode == "scripted":
+            stt, stt_why = choose(Stage.STT, "scripted")[0], "the script says stt: mode: scripted"
+        else:
+            stt, stt_why = choose(Stage.STT, settings.stt.provider)
         llm, llm_why = choose(Stage.LLM, settings.llm.provider)
         tts, tts_why = choose(Stage.TTS, settings.tts.provider)
         return cls(

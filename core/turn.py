@@ -26,7 +26,8 @@ def samples_to_ms(samples: int) -> int:
 def silence_window_ms(detection: ServerVad | SemanticVad) -> int:
     """How long silence must last to end a turn.
 
-    `semantic_vad` is served by the same silence window, longer the less eager it is.
+    No model judges whether a sentence is finished: `semantic_vad` is served by silence too, which
+    must last longer the less eager it is.
     """
     match detection:
         case ServerVad():

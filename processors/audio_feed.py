@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Final, Protocol, assert_never
 
 import numpy as np
-import soxr
 from numpy.typing import NDArray
 from pipecat.frames.frames import (
     Frame,
@@ -18,6 +17,7 @@ from pipecat.frames.frames import (
     VADUserStoppedSpeakingFrame,
 )
 
+from audio_utils import StreamResampler
 from core.messages import (
     CloseSegment,
     ConfigureVad,
@@ -27,6 +27,7 @@ from core.messages import (
     VadSpeechStarted,
     VadSpeechStopped,
 )
+from core.turn import silence_window_ms
 from protocol import SAMPLE_RATE_HZ, SemanticVad, ServerVad
 
 from .resample import PcmResampler
@@ -41,7 +42,6 @@ VadEvent = VadSpeechStarted | VadSpeechStopped
 _SLICE_BYTES: Final = SAMPLE_RATE_HZ * 2
 
 _SEMANTIC_THRESHOLD: Final = 0.5
-_SEMANTIC_SILENCE_MS: Final = {"high": 400, "auto": 600, "medium": 600, "low": 1000}
 
 
 class VadStreamPort(Protocol):
@@ -62,14 +62,9 @@ class VadEnginePort(Protocol):
 
 
 def detection_parameters(detection: ServerVad | SemanticVad) -> tuple[float, int]:
-    """Threshold and silence window (ms) of a turn detection setting.
-
-    No model judges whether a sentence is finished: `semantic_vad` is served by the same detector,
-    with a silence window that grows as the wanted eagerness falls.
-    """
-    if isinstance(detection, ServerVad):
-        return detection.threshold, detection.silence_duration_ms
-    return _SEMANTIC_THRESHOLD, _SEMANTIC_SILENCE_MS[detection.eagerness]
+    """Threshold and silence window (ms) of a turn detection setting."""
+    threshold = detection.threshold if isinstance(detection, ServerVad) else _SEMANTIC_THRESHOLD
+    return threshold, silence_window_ms(detection)
 
 
 class AudioFeed:
@@ -201,9 +196,7 @@ class _Ear:
     def hear(self, pcm: bytes) -> None:
         self._heard_samples += len(pcm) // 2
         if self._stream is not None:
-            samples = np.frombuffer(pcm, np.int16).astype(np.float32)
-            samples *= np.float32(1 / 32768)
-            ready = self._resampler.resample_chunk(samples)
+            ready = self._resampler.process(pcm)
             if ready.size:
                 self._stream.feed(ready)
 
@@ -223,8 +216,8 @@ def _session_sample(position: int) -> int:
     return position * SAMPLE_RATE_HZ // ENGINE_RATE_HZ
 
 
-def _new_resampler() -> soxr.ResampleStream:
-    return soxr.ResampleStream(SAMPLE_RATE_HZ, ENGINE_RATE_HZ, 1, dtype="float32", quality="HQ")
+def _new_resampler() -> StreamResampler:
+    return StreamResampler(SAMPLE_RATE_HZ, ENGINE_RATE_HZ)
 
 
 def _slices(pcm: bytes) -> Iterator[bytes]:

@@ -251,6 +251,23 @@ class Defaults(ScriptModel):
     fallback: Literal["echo", "silent", "error"] | Say = "echo"
 
 
+class Recognition(ScriptModel):
+    """How the user's speech becomes words while this script plays, unless the settings say.
+
+    `general` hears free English, `phrases` only the phrases listed, `scripted` nothing: it tells
+    the script's `transcripts` in turn.
+    """
+
+    mode: Literal["general", "phrases", "scripted"] = "general"
+    phrases: Annotated[tuple[NonEmpty, ...], Field(strict=False)] = ()
+
+    @model_validator(mode="after")
+    def _has_phrases(self) -> Recognition:
+        if self.mode == "phrases" and not self.phrases:
+            raise ValueError("mode phrases needs a list of phrases")
+        return self
+
+
 class Script(ScriptModel):
     """A whole script file."""
 
@@ -258,6 +275,7 @@ class Script(ScriptModel):
     seed: int = 0
     latency: Latency = Latency()
     defaults: Defaults = Defaults()
+    stt: Recognition = Recognition()
     greeting: str | None = None
     transcripts: Annotated[tuple[str, ...], Field(strict=False)] = ()
     rules: Annotated[tuple[Rule, ...], Field(strict=False)] = ()

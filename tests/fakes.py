@@ -380,3 +380,6 @@ class FakeVadEngine:
         stream = FakeVadStream(on_start, on_stop)
         self.streams.append(stream)
         return stream
+
+    async def close(self) -> None:
+        """Nothing runs."""

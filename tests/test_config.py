@@ -81,7 +81,6 @@ def test_an_empty_value_counts_as_unset(variable: str, text: str) -> None:
         ({"REALTIME_DIALECT": "alpha"}, "REALTIME_DIALECT", "'auto', 'ga' or 'beta'"),
         ({"STT_PROVIDER": "whisper"}, "STT_PROVIDER", "'auto', 'pocketsphinx' or 'scripted'"),
         ({"POCKETSPHINX_MODE": "words"}, "POCKETSPHINX_MODE", "'general' or 'phrases'"),
-        ({"POCKETSPHINX_MODE": "phrases"}, "POCKETSPHINX_PHRASES", "at least one phrase"),
         ({"LLM_PROVIDER": "gpt"}, "LLM_PROVIDER", "'auto' or 'scripted'"),
         ({"TTS_PROVIDER": "piper"}, "TTS_PROVIDER", "'auto', 'espeak' or 'tone'"),
         ({"VAD_THRESHOLD": "loud"}, "VAD_THRESHOLD", "a number"),

@@ -12,6 +12,7 @@ import pytest
 from pipecat.adapters.llm.schemas.tools_schema import AdapterType
 from pipecat.frames.frames import CancelFrame, ErrorFrame, Frame, StartFrame
 from pipecat.processors.aggregators.llm_context import LLMContext
+from pipecat.processors.frame_processor import FrameProcessorSetup
 from pipecat.services.settings import STTSettings
 from pipecat.services.stt_service import SegmentedSTTService
 
@@ -67,6 +68,7 @@ from .fakes import (
     FakeLlmService,
     FakeStt,
     FakeTts,
+    FakeTtsService,
     Partly,
     Perhaps,
     Reply,
@@ -705,6 +707,29 @@ async def test_a_service_that_has_started_is_told_of_the_end_however_early() -> 
         await run
         assert told in ([], ["start", "cancel"])
         assert asyncio.all_tasks() == before
+
+
+async def test_a_pipeline_that_hangs_in_its_start_is_closed_all_the_same() -> None:
+    class Segmented(SegmentedSTTService):
+        async def run_stt(self, audio: bytes) -> Any:
+            yield None
+
+    class Recogniser(FakeStt):
+        def create_service(self) -> Any:
+            return Segmented(ttfs_p99_latency=1.0, settings=STTSettings(model=None, language=None))
+
+    class Unreachable(FakeTtsService):
+        async def setup(self, setup: FrameProcessorSetup) -> None:
+            await super().setup(setup)
+            await asyncio.Event().wait()
+
+    before = asyncio.all_tasks()
+    bench = Bench(stt=Recogniser(), tts=FakeTts(Unreachable))
+    async with bench.running():
+        bench.ask("r1", "Hello.")
+        await asyncio.sleep(0.01)
+    assert bench.events == []
+    assert asyncio.all_tasks() == before
 
 
 async def test_a_session_costs_few_tasks() -> None:

@@ -107,7 +107,8 @@ async def expect_user_turn(wire: Wire, clip: Clip, *, silence_ms: int = 500) -> 
     item_id = started["item_id"]
     stopped = await wire.wait_for("input_audio_buffer.speech_stopped")
     assert stopped["item_id"] == item_id
-    said_at_ms = wire.position_ms(clip.pcm)
+    # What lies behind the speech may still be on its way.
+    said_at_ms = wire.position_ms(clip.pcm[: int(clip.speech_end_ms) * BYTES_PER_MS])
     start_error_ms = (
         started["audio_start_ms"] + PREFIX_PADDING_MS - said_at_ms - clip.speech_start_ms
     )

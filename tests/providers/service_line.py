@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
@@ -72,6 +73,15 @@ async def running(service: FrameProcessor) -> AsyncIterator[ServiceLine]:
     finally:
         await worker.cancel()
         await run
+
+
+async def eventually(condition: Callable[[], Any]) -> None:
+    """Wait until `condition` holds, where nothing tells when it may."""
+    async with asyncio.timeout(_PATIENCE_S):
+        for pause_s in itertools.repeat(0.005):
+            if condition():
+                return
+            await asyncio.sleep(pause_s)
 
 
 def generation_request(*, voice: str = "", speed: float = 1.0) -> GenerationRequest:

@@ -35,7 +35,7 @@ from providers.voices import API_VOICES, Catalogue, Voice, split_by_script
 from providers.word_timeline import WordTimeline
 from providers.worker_channel import Kind
 
-from .service_line import ServiceLine, generation_request, running
+from .service_line import ServiceLine, eventually, generation_request, running
 
 BYTES_PER_MS = 48
 SENTENCE = "The quick brown fox jumps over the lazy dog."
@@ -207,7 +207,7 @@ async def test_a_crash_fails_its_turn_in_band_and_the_next_one_is_spoken(
         assert provider.worker.pid is not None
         os.kill(provider.worker.pid, signal.SIGSTOP)
         await line.send(*turn("r1", clause("One."), clause("Two.")))
-        await line.until(lambda: provider.worker.load or line.all(StageFailedFrame))
+        await eventually(lambda: provider.worker.load)
         os.kill(provider.worker.pid, signal.SIGKILL)
         await line.until(lambda: line.all(ResponseEndFrame))
         assert kinds(line) == [
@@ -242,11 +242,9 @@ async def test_interruption_cancels_in_the_worker(provider: EspeakProvider) -> N
         os.kill(pid, signal.SIGSTOP)
         await line.send(*turn("r1", clause(SENTENCE * 1000)))
         await line.until(lambda: line.all(LLMFullResponseStartFrame))
-        while not provider.worker.load:
-            await asyncio.sleep(0)
+        await eventually(lambda: provider.worker.load)
         await line.send(InterruptionFrame())
-        while provider.worker.load:
-            await asyncio.sleep(0)
+        await eventually(lambda: not provider.worker.load)
         os.kill(pid, signal.SIGCONT)
         await line.send(*turn("r2", clause("Hello.")))
         await line.until(lambda: line.all(ResponseEndFrame))

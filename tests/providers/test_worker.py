@@ -18,6 +18,8 @@ from protocol import ErrorCategory, ProviderError, Stage
 from providers.worker import EngineRequest, EngineWorker
 from providers.worker_channel import BOOT_REQUEST, Kind, encode_frame
 
+from .service_line import eventually
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -62,6 +64,10 @@ def is_alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def count_descriptors() -> int:
+    return len(list(Path("/dev/fd").iterdir()))
 
 
 async def test_interleaved_requests_get_their_own_answers(worker: EngineWorker) -> None:
@@ -168,10 +174,7 @@ async def test_an_engine_that_does_not_come_up_fails_the_start(worker: EngineWor
 
 
 async def test_close_leaves_no_process_no_task_no_descriptor() -> None:
-    async def descriptors() -> int:
-        return len(list(Path("/dev/fd").iterdir()))
-
-    before = await descriptors(), len(asyncio.all_tasks())
+    before = count_descriptors(), len(asyncio.all_tasks())
     for do in ("say once", "hang"):
         worker = make_worker()
         await worker.wait_ready()
@@ -183,8 +186,7 @@ async def test_close_leaves_no_process_no_task_no_descriptor() -> None:
         assert await answers(open_request) == []
         assert not is_alive(pid)
         assert worker.pid is None
-    while (await descriptors(), len(asyncio.all_tasks())) != before:
-        await asyncio.sleep(0)
+    await eventually(lambda: (count_descriptors(), len(asyncio.all_tasks())) == before)
     assert await failure(ask(worker, "echo", text="hi")) == (
         ErrorCategory.SERVER,
         "the fake worker is shut down",
