@@ -70,6 +70,10 @@ class SessionSettings(_Section):
     """Age at which a session is closed with session_expired."""
     stt_timeout_ms: Annotated[int, Field(ge=100, le=600_000), Env("STT_TIMEOUT_MS")] = 15_000
     """How long a committed turn may wait for its transcript before it counts as failed."""
+    generation_timeout_ms: Annotated[
+        int, Field(ge=100, le=600_000), Env("GENERATION_TIMEOUT_MS")
+    ] = 30_000
+    """How long a response may go without anything new from its engines before it fails."""
 
 
 class VadSettings(_Section):

@@ -138,6 +138,7 @@ class RealtimeSession:
             policy=Policy(
                 output_lead_ms=settings.session.output_lead_ms or None,
                 stt_timeout_s=settings.session.stt_timeout_ms / 1000,
+                generation_timeout_s=settings.session.generation_timeout_ms / 1000,
                 stt_languages=engines.stt.languages,
                 stt_engine=engines.stt.name,
                 max_output_tokens=settings.llm.max_tokens,

@@ -21,8 +21,9 @@ logger = logging.getLogger("realtime.engines")
 
 
 class VadEngine(Protocol):
-    """The process-wide turn detector, as far as its life is concerned."""
+    """The process-wide turn detector: sessions open streams of it, the process closes it."""
 
+    def open(self, on_start: Callable[[int], None], on_stop: Callable[[int], None]) -> Any: ...
     async def close(self) -> None: ...
 
 

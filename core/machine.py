@@ -110,6 +110,7 @@ class Policy:
 
     output_lead_ms: float | None = 5000
     stt_timeout_s: float = 15.0
+    generation_timeout_s: float = 30.0
     stt_languages: frozenset[str] | None = None
     stt_engine: str = ""
     item_audio_limit_bytes: int = 16 * 1024 * 1024
@@ -186,6 +187,8 @@ class Machine:
             moment = response.pacer.deadline(now)
             if moment is not None:
                 moments.append(moment)
+            elif response.generating:
+                moments.append(response.progress_s + self._policy.generation_timeout_s)
         soonest = min(moments)
         return None if soonest == math.inf else soonest
 
@@ -200,9 +203,27 @@ class Machine:
             if now >= deadline:
                 outputs += self._transcript_overdue(item_id, now)
         for response in self._responses():
+            waited = response.pacer.queued_ms > 0
             outputs += response.release(now)
+            if waited:
+                # The engine was told to wait for the pace: that is no stall of its own.
+                response.progress_s = now
+            elif response.generating:
+                outputs += self._check_stall(response, now)
         self._forget_done()
         return outputs
+
+    def _check_stall(self, response: Response, now: float) -> list[Output]:
+        """Fail a response whose engine has fallen silent."""
+        if now < response.progress_s + self._policy.generation_timeout_s:
+            return []
+        seconds = round(self._policy.generation_timeout_s)
+        failure = Failure(
+            Stage.LLM,
+            ErrorCategory.TIMEOUT,
+            f"No output came from the engines within {seconds} s.",
+        )
+        return [StopResponse(response.id), *response.failed(failure, now)]
 
     def backlog_ms(self) -> float:
         """Audio made and not yet let go: past a few seconds the engine should wait."""
@@ -467,7 +488,7 @@ class Machine:
                 # Nothing was said: the turn is answered with silence, not with a guess.
                 outputs += response.finish_empty()
             else:
-                outputs += self._heard(response, event.item_id)
+                outputs += self._heard(response, event.item_id, now)
         self._forget_done()
         return outputs
 
@@ -500,10 +521,10 @@ class Machine:
     def _waiting_for(self, item_id: str) -> list[Response]:
         return [response for response in self._responses() if item_id in response.waiting_for]
 
-    def _heard(self, response: Response, item_id: str) -> list[Output]:
+    def _heard(self, response: Response, item_id: str, now: float) -> list[Output]:
         """One of the transcripts a response waits for is settled."""
         response.waiting_for.discard(item_id)
-        return [] if response.waiting_for else self._start(response)
+        return [] if response.waiting_for else self._start(response, now)
 
     # --- items ------------------------------------------------------------------------------------
 
@@ -560,7 +581,7 @@ class Machine:
             self._transcribing.pop(event.item_id, None)
             outputs.append(DropSegment(event.item_id))
             for response in self._waiting_for(event.item_id):
-                outputs += self._heard(response, event.item_id)
+                outputs += self._heard(response, event.item_id, now)
         return [*outputs, ItemDeleted(event.item_id)]
 
     def _truncate(self, event: ItemTruncate) -> list[Output]:
@@ -625,10 +646,11 @@ class Machine:
         else:
             self._active = response
         outputs: list[Output] = [response.created()]
-        return outputs if response.waiting_for else outputs + self._start(response)
+        return outputs if response.waiting_for else outputs + self._start(response, now)
 
-    def _start(self, response: Response) -> list[Output]:
+    def _start(self, response: Response, now: float) -> list[Output]:
         response.started = True
+        response.progress_s = now
         return [StartResponse(response.id, response.out_of_band, response.make_request())]
 
     def _cancel_response(self, event: ResponseCancel, now: float) -> list[Output]:

@@ -141,6 +141,8 @@ class Response:
         self.trigger_item_id = trigger_item_id
         self.started = False
         self.done = False
+        self.progress_s = 0.0
+        """When the engine last did something for it."""
         self.pacer: Pacer[_Paced] = Pacer(lead_ms)
         self._view = view
         self._conversation = conversation
@@ -153,6 +155,7 @@ class Response:
         self._finish: FinishReason = "stop"
         self._usage = Usage()
         self._audio_ms = 0.0
+        self._ended = False
 
     @property
     def out_of_band(self) -> bool:
@@ -172,6 +175,7 @@ class Response:
 
     def generated(self, event: Generated, now: float) -> list[ServerEvent]:
         """Take one piece of output from the engine."""
+        self.progress_s = now
         match event:
             case ModelText():
                 return self._model_text(event.text)
@@ -201,8 +205,14 @@ class Response:
             case _:
                 assert_never(event)
 
+    @property
+    def generating(self) -> bool:
+        """Whether the engine still owes it output."""
+        return self.started and not self._ended
+
     def ended(self, now: float) -> list[ServerEvent]:
         """The engine delivered everything; what is queued still goes at its pace."""
+        self._ended = True
         self.pacer.push(_End())
         return self.release(now)
 

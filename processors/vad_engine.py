@@ -26,14 +26,15 @@ Float32 = NDArray[np.float32]
 PositionCallback = Callable[[int], None]
 """Takes a position in 16 kHz samples, counted on from that of the last reset."""
 
-# 64 windows take 3 ms, and larger batches are no cheaper per window: more would only hold the
-# event loop for longer.
-MAX_BATCH: Final = 64
+# A window costs 0.13 ms alone, 0.06 ms in a batch of 16 and no less in larger ones; 48 windows hold
+# the event loop for 3 ms.
+MAX_BATCH: Final = 48
 TICK_S: Final = 0.010
 
 # A muted microphone or a client that fills pauses sends exact zeros. Below a third of one 16-bit
 # step, and only while nobody speaks, a window is scored 0 without asking the model; the first few
-# are still shown to it, so that it hears the silence. All recordings keep identical decisions.
+# are still shown to it, so that it hears the silence. Over 782 variants of the recordings the turns
+# stayed the same, and their bounds too but for 20 that moved by a window or two.
 DIGITAL_SILENCE_RMS: Final = 1e-5
 SILENT_WINDOWS_SHOWN: Final = 5
 
@@ -47,7 +48,7 @@ class VadModel(Protocol):
 class VadStream:
     """One session's ear. Made by `VadEngine.open`; to be used on the event loop only.
 
-    It costs 4 KB, and no task or thread.
+    It costs 3 KB, and no task or thread.
     """
 
     __slots__ = (

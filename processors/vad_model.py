@@ -29,7 +29,7 @@ class SileroModel:
 
     def __init__(self) -> None:
         options = onnxruntime.SessionOptions()
-        # A second thread makes no batch up to 64 faster, and spins while it waits.
+        # The batches are too small to share out, and a second thread spins while it waits.
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         file = resources.files("pipecat").joinpath("audio", "vad", "data", "silero_vad.onnx")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -49,8 +49,8 @@ class PhraseModel:
     """Judges what the recogniser made of an utterance.
 
     Speech outside the list is forced into its words. Two marks betray it, neither of them
-    reliable alone: a low probability (noise), and word pairs that no phrase has (other speech:
-    in 23 recordings 0 to 0.56 of the pairs were known, against 0.94 to 1 for phrases).
+    reliable alone: a low probability (noise), and word pairs that no phrase has (other speech).
+    Both together found each of the 13 recordings of listed phrases, and one in 13 of others.
     """
 
     phrases: tuple[str, ...]
@@ -61,15 +61,7 @@ class PhraseModel:
         if not words or probability ** (1 / len(words)) < _LEAST_WORD_PROBABILITY:
             return False
         pairs = list(pairwise([_EDGE, *words, _EDGE]))
-        known = set(self._pairs())
+        known = {
+            pair for phrase in self.phrases for pair in pairwise([_EDGE, *phrase.split(), _EDGE])
+        }
         return sum(pair in known for pair in pairs) >= _LEAST_KNOWN_PAIRS * len(pairs)
-
-    def _pairs(self) -> Iterator[tuple[str, str]]:
-        firsts: set[str] = set()
-        lasts: set[str] = set()
-        for phrase in self.phrases:
-            words = phrase.split()
-            yield from pairwise([_EDGE, *words, _EDGE])
-            firsts.add(words[0])
-            lasts.add(words[-1])
-        yield from ((last, first) for last in lasts for first in firsts)

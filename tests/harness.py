@@ -20,6 +20,7 @@ import websockets
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
+import main
 from tests.oracle import Dialect, Oracle, WireEvent
 
 Where = Callable[[WireEvent], bool]
@@ -78,7 +79,7 @@ async def running_server(app_or_factory: Any, **overrides: Any) -> AsyncGenerato
         "timeout_graceful_shutdown": 5,
     }
     server = _Server(uvicorn.Config(app, **(settings | overrides)))
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    with main.listen("127.0.0.1", 0) as listener:
         port = listener.getsockname()[1]
         serving = asyncio.create_task(server.serve(sockets=[listener]), name="uvicorn")
         ready = asyncio.create_task(server.ready.wait(), name="uvicorn ready")

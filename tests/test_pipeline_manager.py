@@ -41,7 +41,7 @@ from core.messages import (
     VadSpeechStopped,
     WordTime,
 )
-from pipeline_manager import MAX_OUT_OF_BAND_LANES
+from pipeline_manager import MAX_OUT_OF_BAND_LANES, EngineSet, warm_up
 from processors.lane import LaneDied
 from protocol import (
     ErrorCategory,
@@ -69,6 +69,7 @@ from .fakes import (
     FakeStt,
     FakeTts,
     FakeTtsService,
+    FakeVadEngine,
     Partly,
     Perhaps,
     Reply,
@@ -730,6 +731,15 @@ async def test_a_pipeline_that_hangs_in_its_start_is_closed_all_the_same() -> No
         await asyncio.sleep(0.01)
     assert bench.events == []
     assert asyncio.all_tasks() == before
+
+
+async def test_the_warm_up_asks_the_engines_for_nothing_and_leaves_nothing() -> None:
+    before = asyncio.all_tasks()
+    stt, llm, tts, vad = FakeStt(), FakeLlm(), FakeTts(), FakeVadEngine()
+    await warm_up(EngineSet(stt, llm, tts, vad))
+    assert asyncio.all_tasks() == before
+    assert len(llm.services) == 1
+    assert (llm.contexts, tts.spoken, stt.segments, vad.streams) == ([], [], [], [])
 
 
 async def test_a_session_costs_few_tasks() -> None:

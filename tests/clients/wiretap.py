@@ -34,8 +34,8 @@ class Wire:
         cut: What ended the connection, unless it was closed.
     """
 
-    def __init__(self, dialect: Dialect) -> None:
-        self.oracle = Oracle(dialect)
+    def __init__(self, oracle: Oracle) -> None:
+        self.oracle = oracle
         self.received: list[Received] = []
         self.sent: list[WireEvent] = []
         self.input_audio = bytearray()
@@ -102,11 +102,13 @@ class Tap:
     """The relay: clients connect to `port`, and each of them makes a `Wire`.
 
     Attributes:
+        wires: The connections in the order they were made.
         handshakes: The clients' requests, as they came.
     """
 
     gateway_port: int
     dialect: Dialect
+    marked: bool
     port: int = 0
     wires: list[Wire] = field(default_factory=list[Wire])
     handshakes: list[str] = field(default_factory=list[str])
@@ -119,7 +121,7 @@ class Tap:
         return wire
 
     async def serve(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
-        wire = Wire(self.dialect)
+        wire = Wire(Oracle(self.dialect, opening=None if self.marked else "both"))
         self.wires.append(wire)
         server, to_server = await asyncio.open_connection("127.0.0.1", self.gateway_port)
         self._writers |= {to_client, to_server}
@@ -169,9 +171,17 @@ async def _relay(
 
 
 @asynccontextmanager
-async def tapped(gateway_port: int, dialect: Dialect) -> AsyncGenerator[Tap]:
-    """Relay for one test; at the end, everything the server has sent must have been right."""
-    tap = Tap(gateway_port, dialect)
+async def tapped(
+    gateway_port: int, dialect: Dialect, *, marked: bool = True
+) -> AsyncGenerator[Tap]:
+    """Relay for one test; at the end, everything the server has sent must have been right.
+
+    Args:
+        gateway_port: Where the gateway listens.
+        dialect: What it is expected to speak with these clients.
+        marked: Whether their handshake tells their dialect; if not, `session.created` is bilingual.
+    """
+    tap = Tap(gateway_port, dialect, marked)
     listener = await asyncio.start_server(tap.serve, "127.0.0.1", 0)
     tap.port = listener.sockets[0].getsockname()[1]
     try:

@@ -354,3 +354,20 @@ def test_every_cell_is_in_the_table() -> None:
         ("writing", "SpeechAudio"),
         ("calling", "SpeechText"),
     }
+
+
+def test_an_engine_that_falls_silent_fails_its_response() -> None:
+    core = speaking()
+    assert core.wait(29) == []
+    overdue = core.wait(2)
+    assert overdue[0] == "> stop resp_1"
+    assert overdue[-1] == "response.done resp_1 failed server_error [item_2]"
+    assert core(CREATE) == CREATED
+
+
+def test_waiting_for_the_pace_is_no_silence() -> None:
+    core = started()
+    core(*spoken("A long story.", 60_000))
+    assert [line for line in core.wait(54) if not line.startswith("audio.delta")] == []
+    assert core(*finished()) == []
+    assert core.wait(2)[-1] == "response.done resp_1 completed [item_2]"

@@ -42,7 +42,7 @@ rules:
   - {id: story, when: {user: {any: [story]}}, do: [{say: "%(story)s"}]}
   - {id: count, when: {user: {any: [count]}}, do: [{say: "One, two, three, four, five, six."}]}
   - {id: hang, when: {user: {any: [hang]}}, do: [{fault: llm.hang}]}
-  - {id: late-hang, when: {user: {any: [stall]}}, do: [{say: "Well now."}, {fault: llm.hang}]}
+  - {id: late-hang, when: {user: {any: [stall]}}, do: [{say: "Well now. Let me"}, {fault: llm.hang}]}
   - {id: error, when: {user: {any: [fail]}}, do: [{fault: llm.error, message: "out of order"}]}
   - {id: quota, when: {user: {any: [broke]}}, do: [{fault: llm.error, category: quota}]}
   - {id: late-error, when: {user: {any: [stumble]}},

@@ -8,6 +8,7 @@ import pytest
 
 from tests.e2e.gateway import STORY, Gateway, tone
 from tests.e2e.wire import (
+    AUDIO,
     MANUAL,
     TEXT,
     added,
@@ -28,6 +29,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 ADDED = ["response.created", "response.output_item.added", "conversation.item.added"]
 DONE = ["response.content_part.done", "response.output_item.done", "response.done"]
+MODALITY = {"text": TEXT, "audio": AUDIO}
 COUNT = "One, two, three, four, five, six."
 
 
@@ -113,7 +115,7 @@ async def test_what_is_said_can_be_overridden(
 
 async def test_how_it_is_said_can_be_overridden(client: RealtimeClient, dialect: Any) -> None:
     await configure(client, **TEXT)
-    spoken = await ask(client, "hi", modalities=["audio", "text"], voice="marin")
+    spoken = await ask(client, "hi", **AUDIO, voice="marin")
     assert spoken.transcript == "You said: hi."
     assert spoken.audio == tone("You said: hi.")
     for view in (spoken.created, spoken.final):
@@ -143,8 +145,7 @@ async def test_metadata_is_echoed(client: RealtimeClient) -> None:
 async def test_the_token_limit_makes_a_response_incomplete(
     client: RealtimeClient, modality: str
 ) -> None:
-    limit = {"max_response_output_tokens": 3}
-    response = await ask(client, "count", modalities=[modality, "text"][: 1 + (modality == "audio")], **limit)
+    response = await ask(client, "count", **MODALITY[modality], max_response_output_tokens=3)
     assert response.status == "incomplete"
     assert response.final["status_details"] == {
         "type": "incomplete",
@@ -202,7 +203,7 @@ async def test_an_out_of_band_response_runs_beside_the_active_one(client: Realti
 
 
 async def test_an_input_stands_in_for_the_conversation(client: RealtimeClient) -> None:
-    await client.say_text("first", item_id_is_ignored=True)
+    await client.say_text("first")
     first = (await added(client))["item"]["id"]
     await client.say_text("second")
     await added(client)
@@ -235,11 +236,9 @@ async def test_cancelling_ends_the_response_at_once(
 ) -> None:
     dialect = client.oracle.dialect
     await client.say_text("stall")
-    modalities = ["text"] if modality == "text" else ["audio", "text"]
-    await client.create_response(**fields(dialect, modalities=modalities))
+    await client.create_response(**fields(dialect, **MODALITY[modality]))
     created = await client.wait_for("response.created")
-    suffix = "text" if modality == "text" else "audio"
-    await client.wait_for(named(dialect, f"response.output_{suffix}.delta"))
+    await client.wait_for(named(dialect, f"response.output_{modality}.delta"))
     response_id = created["response"]["id"]
     cancel = {"type": "response.cancel"} | ({"response_id": response_id} if by_id else {})
     await client.send(cancel)
@@ -288,8 +287,7 @@ async def test_cancelling_nothing(
 async def test_a_failed_response_ends_and_the_session_lives(
     client: RealtimeClient, text: str, error: dict[str, str], modality: str
 ) -> None:
-    modalities = ["text"] if modality == "text" else ["audio", "text"]
-    response = await ask(client, text, modalities=modalities)
+    response = await ask(client, text, **MODALITY[modality])
     assert response.status == "failed"
     details = response.final["status_details"]
     assert details["type"] == "failed"

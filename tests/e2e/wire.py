@@ -13,6 +13,7 @@ from tests.oracle import WireEvent
 
 MANUAL: dict[str, Any] = {"turn_detection": None}
 TEXT: dict[str, Any] = {"modalities": ["text"]}
+AUDIO: dict[str, Any] = {"modalities": ["audio", "text"]}
 FORMATS: dict[str, dict[str, Any]] = {
     "pcm16": {"type": "audio/pcm", "rate": 24_000},
     "g711_ulaw": {"type": "audio/pcmu"},

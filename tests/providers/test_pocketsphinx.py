@@ -270,7 +270,7 @@ def test_english_is_accepted(language: str) -> None:
 
 async def test_an_unknown_word_refuses_the_start() -> None:
     provider = PocketsphinxProvider(mode="phrases", phrases=("go forward 10 meters",))
-    with pytest.raises(ConfigError, match="POCKETSPHINX_PHRASES.*'10'"):
+    with pytest.raises(ConfigError, match=r"POCKETSPHINX_PHRASES.*'10'"):
         await provider.start()
     await provider.close()
 
@@ -300,10 +300,13 @@ def test_phrases_are_normalised() -> None:
         ("go forward ten meters", 1e-5, False),
         ("ten of the forward ten go", 0.5, False),
         ("go go what clubs", 0.5, False),
+        ("yes", 0.5, True),
+        ("no yes", 0.5, True),
+        ("no yes no yes", 0.5, False),
         ("seven", 0.9, False),
         ("", 1.0, False),
     ],
 )
 def test_what_counts_as_a_phrase(text: str, probability: float, accepted: bool) -> None:
-    model = PhraseModel(("go forward ten meters", "seven of clubs"))
+    model = PhraseModel(("go forward ten meters", "seven of clubs", "yes", "no"))
     assert model.accepts(text, probability) is accepted

@@ -1,0 +1,48 @@
+"""How much is measured: the whole benchmark, or a quick look while developing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """The sizes of one run.
+
+    Attributes:
+        openings: Sessions opened one after the other.
+        burst: Sessions opened at the same moment.
+        idle_sessions: Numbers of idle sessions at which memory is read.
+        spoken_turns: Times each recording is spoken to the embedded engines.
+        streaming_sessions: Sessions that stream at once.
+        streaming_s: Length of each streaming window.
+        rounds: How often every pair of contender and append size gets its window.
+    """
+
+    openings: int
+    burst: int
+    idle_sessions: tuple[int, ...]
+    spoken_turns: int
+    streaming_sessions: int
+    streaming_s: float
+    rounds: int
+
+
+FULL = Scale(
+    openings=100,
+    burst=200,
+    idle_sessions=(1, 50, 200),
+    spoken_turns=3,
+    streaming_sessions=20,
+    streaming_s=20,
+    rounds=2,
+)
+QUICK = Scale(
+    openings=20,
+    burst=40,
+    idle_sessions=(1, 20),
+    spoken_turns=1,
+    streaming_sessions=6,
+    streaming_s=5,
+    rounds=1,
+)

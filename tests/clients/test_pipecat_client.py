@@ -1,0 +1,165 @@
+"""Pipecat's own OpenAI Realtime service as the client, in a pipeline as its users build it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from loguru import logger
+from pipecat.frames.frames import (
+    ErrorFrame,
+    InputAudioRawFrame,
+    LLMRunFrame,
+    OutputAudioRawFrame,
+    StartFrame,
+)
+from pipecat.pipeline.pipeline import Pipeline
+from pipecat.pipeline.worker import PipelineParams, PipelineWorker
+from pipecat.processors.aggregators.llm_context import LLMContext
+from pipecat.processors.aggregators.llm_response_universal import LLMContextAggregatorPair
+from pipecat.processors.frame_processor import FrameProcessor
+from pipecat.services.llm_service import FunctionCallParams
+from pipecat.services.openai.realtime.events import (
+    AudioConfiguration,
+    AudioInput,
+    InputAudioTranscription,
+    SessionProperties,
+)
+from pipecat.services.openai.realtime.llm import OpenAIRealtimeLLMService
+from pipecat.transports.base_output import BaseOutputTransport
+from pipecat.transports.base_transport import TransportParams
+from pipecat.workers.runner import WorkerRunner
+
+from tests.clients.conversation import (
+    Clip,
+    Microphone,
+    expect_interruption,
+    expect_reply,
+    expect_spoken_turn,
+    expect_user_turn,
+)
+from tests.clients.gateway import Gateway
+from tests.clients.wiretap import tapped
+
+_RATE_HZ = 24_000
+
+
+class _Loudspeaker(BaseOutputTransport):
+    """Pipecat's output transport, which plays in real time and can be interrupted."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            TransportParams(audio_out_enabled=True, audio_out_sample_rate=_RATE_HZ)
+        )
+        self.played_s = 0.0
+
+    async def start(self, frame: StartFrame) -> None:
+        await super().start(frame)
+        await self.set_transport_ready(frame)
+
+    async def write_audio_frame(self, frame: OutputAudioRawFrame) -> bool:
+        duration_s = frame.num_frames / frame.sample_rate
+        await asyncio.sleep(duration_s)
+        self.played_s += duration_s
+        return True
+
+
+@dataclass(slots=True)
+class _Bot:
+    worker: PipelineWorker
+    context: LLMContext
+    loudspeaker: _Loudspeaker
+    errors: list[str] = field(default_factory=list[str])
+
+    async def hear(self, pcm: bytes) -> None:
+        frame = InputAudioRawFrame(audio=pcm, sample_rate=_RATE_HZ, num_channels=1)
+        await self.worker.queue_frame(frame)
+
+
+@asynccontextmanager
+async def _running_bot(port: int, *tools: Any) -> AsyncGenerator[_Bot]:
+    service = OpenAIRealtimeLLMService(
+        api_key="test-key",
+        base_url=f"ws://127.0.0.1:{port}/v1/realtime",
+        settings=OpenAIRealtimeLLMService.Settings(
+            system_instruction="Be brief.",
+            session_properties=SessionProperties(
+                audio=AudioConfiguration(
+                    input=AudioInput(transcription=InputAudioTranscription())
+                ),
+            ),
+        ),
+    )
+    context = LLMContext(tools=list(tools))
+    user, assistant = LLMContextAggregatorPair(context)
+    loudspeaker = _Loudspeaker()
+    worker = PipelineWorker(
+        Pipeline([user, service, loudspeaker, assistant]),
+        params=PipelineParams(audio_in_sample_rate=_RATE_HZ, audio_out_sample_rate=_RATE_HZ),
+    )
+    bot = _Bot(worker, context, loudspeaker)
+
+    @worker.event_handler("on_pipeline_error")
+    async def on_pipeline_error(worker: PipelineWorker, frame: ErrorFrame) -> None:
+        bot.errors.append(frame.error)
+
+    runner = WorkerRunner(handle_sigint=False)
+    await runner.add_workers(worker)
+    running = asyncio.create_task(runner.run(), name="pipecat client")
+    try:
+        yield bot
+    finally:
+        await worker.cancel()
+        await running
+
+
+async def test_spoken_conversation_with_tool_and_barge_in(
+    gateway: Gateway, clip: Callable[[str], Clip], story_clip: Clip
+) -> None:
+    cities: list[str] = []
+
+    async def get_weather(params: FunctionCallParams, city: str) -> None:
+        """Tell the weather of a city.
+
+        Args:
+            city: Its name.
+        """
+        cities.append(city)
+        await params.result_callback({"weather": "sunny and 21 degrees"})
+
+    warnings: list[str] = []
+    sink = logger.add(lambda message: warnings.append(str(message)), level="WARNING")
+    forward, weather = clip("en_go_forward"), clip("en_weather")
+    try:
+        async with tapped(gateway.port, "ga", marked=False) as tap, _running_bot(tap.port, get_weather) as bot:
+            while not tap.wires:
+                await asyncio.sleep(0.01)
+            wire = tap.wire
+            await wire.wait_for("session.updated")
+            async with Microphone.open(bot.hear, chunk_ms=20) as microphone:
+                await bot.worker.queue_frame(LLMRunFrame())
+                greeting = await expect_reply(wire)
+                await microphone.say(forward)
+                first = await expect_spoken_turn(wire, forward)
+                await microphone.say(weather)
+                await expect_user_turn(wire, weather)
+                calling = await expect_reply(wire)
+                report = await expect_reply(wire)
+                await microphone.say(story_clip)
+                await expect_user_turn(wire, story_clip)
+                cancelled, last = await expect_interruption(
+                    wire, lambda: microphone.say(forward), forward
+                )
+                await wire.wait_for("conversation.item.truncated")
+                await asyncio.sleep(last.reply.audio_ms/1000)
+    finally:
+        logger.remove(sink)
+    for m in bot.context.messages: print(m)
+    print(bot.errors, warnings, cities, calling.response['output'], report)
+    import itertools
+    t0 = wire.received[0].at_s
+    for k, g in itertools.groupby(wire.received, lambda r: r.event["type"]):
+        g = list(g); print(f"{g[0].at_s-t0:8.3f} {k} x{len(g)}", (g[0].event.get("item") or {}).get("type",""), (g[0].event.get("item") or {}).get("role",""))
