@@ -345,8 +345,9 @@ def read_audio(path: str | PathLike[str], rate_hz: int = PIPELINE_HZ) -> bytes:
         soundfile.SoundFileError: it is not audio that libsndfile knows.
     """
     with Path(path).open("rb") as file:
-        read = soundfile.read(file, dtype="float32", always_2d=True)
-    samples, file_hz = cast(tuple[Float32, int], read)
+        samples, file_hz = cast(
+            tuple[Float32, int], soundfile.read(file, dtype="float32", always_2d=True)
+        )
     mono = samples.mean(axis=1, dtype=np.float32)
     if file_hz != rate_hz:
         mono = soxr.resample(mono, file_hz, rate_hz)

@@ -41,6 +41,8 @@ class ServerSettings(_Section):
     """Port to listen on; 0 picks a free one."""
     api_key: Annotated[SecretStr | None, Env("API_KEY")] = None
     """Key every client must present; without one any key, or none, is accepted."""
+    client_secret_key: Annotated[SecretStr | None, Env("CLIENT_SECRET_KEY")] = None
+    """Signs ephemeral keys, at least 16 characters; unset = API_KEY, without that by chance."""
     allowed_origins: Annotated[tuple[str, ...], Env("ALLOWED_ORIGINS", ",")] = ()
     """Browser origins besides localhost that may connect while API_KEY is unset; * allows all."""
     ssl_certfile: Annotated[FilePath | None, Env("SSL_CERTFILE")] = None
@@ -238,6 +240,9 @@ def _check_together(settings: Settings) -> None:
             raise ConfigError(
                 "API_KEY", "must be printable ASCII without spaces: clients send it in a header"
             )
+    signing_key = server.client_secret_key
+    if signing_key is not None and len(signing_key.get_secret_value()) < 16:
+        raise ConfigError("CLIENT_SECRET_KEY", "must have at least 16 characters")
     for origin in server.allowed_origins:
         if origin not in {"*", "null"} and "://" not in origin:
             raise ConfigError(

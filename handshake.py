@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import urlsplit
 
+from client_secrets import PREFIX, ClientSecret, ClientSecrets
 from config import Settings
-from protocol import ConnectionRefused, ErrorCode
+from protocol import ConnectionRefused, ErrorCode, SessionKind
 
 DialectName = Literal["ga", "beta", "undecided"]
 
@@ -52,6 +53,9 @@ class Handshake:
     model: str
     dialect: DialectName
     pinned: bool
+    kind: SessionKind = "realtime"
+    secret: ClientSecret | None = None
+    """What the client's ephemeral key stands for, when that is what it presented."""
 
 
 def choose_subprotocol(offered: tuple[str, ...]) -> str | None:
@@ -91,8 +95,12 @@ def origin_allowed(request: HandshakeRequest, settings: Settings) -> bool:
         return False
 
 
-def detect_dialect(request: HandshakeRequest) -> DialectName:
-    """The dialect the handshake gives away, by reference §1.5 rules 1 to 4."""
+def detect_dialect(request: HandshakeRequest, secret: ClientSecret | None = None) -> DialectName:
+    """The dialect the handshake gives away, by reference §1.5 rules 1 to 4.
+
+    A key minted by a beta endpoint outweighs the subprotocol `realtime`, which browsers offer in
+    both dialects, but no name of a client that would have marked itself.
+    """
     model = request.model or ""
     legacy_reference_client = "api-key" in request.query and not model
     if request.marked_beta or legacy_reference_client or model.startswith("step-"):
@@ -100,21 +108,31 @@ def detect_dialect(request: HandshakeRequest) -> DialectName:
     fingerprint = (
         request.headers.get("user-agent", "").startswith(_GA_USER_AGENTS)
         or "x-openai-agents-sdk" in request.headers
-        or "realtime" in request.subprotocols
         or "intent" in request.query
         or "call_id" in request.query
     )
-    return "ga" if fingerprint else "undecided"
+    if fingerprint:
+        return "ga"
+    if secret is not None:
+        return secret.dialect
+    return "ga" if "realtime" in request.subprotocols else "undecided"
 
 
-def negotiate(request: HandshakeRequest, settings: Settings) -> Handshake:
+def negotiate(
+    request: HandshakeRequest, settings: Settings, secrets: ClientSecrets | None = None
+) -> Handshake:
     """Decide over an upgrade: who may come in, with which model, in which dialect.
+
+    Args:
+        request: What the client sent.
+        settings: The process's settings.
+        secrets: Opens ephemeral keys; None when the server mints none.
 
     Raises:
         ConnectionRefused: with the error and the close code of reference §1.6 and §1.7.
     """
-    _authenticate(request, settings)
-    dialect = detect_dialect(request)
+    secret = _authenticate(request, settings, secrets)
+    dialect = detect_dialect(request, secret)
     forced = settings.server.dialect
     if not settings.server.beta_enabled:
         if request.marked_beta or (dialect == "beta" and forced == "auto"):
@@ -125,28 +143,68 @@ def negotiate(request: HandshakeRequest, settings: Settings) -> Handshake:
                 4000,
             )
         dialect = "ga"
-    _check_purpose(request)
-    model = request.model or settings.session.model
+    kind = _kind(request, secret)
+    model = _model(request, secret) or settings.session.model
     if forced != "auto":
-        return Handshake(model, forced, pinned=True)
-    return Handshake(model, dialect, pinned=not settings.server.beta_enabled)
+        return Handshake(model, forced, pinned=True, kind=kind, secret=secret)
+    pinned = not settings.server.beta_enabled
+    return Handshake(model, dialect, pinned=pinned, kind=kind, secret=secret)
 
 
-def _authenticate(request: HandshakeRequest, settings: Settings) -> None:
-    expected = settings.server.api_key
-    if expected is None:
-        return
+def require_api_key(request: HandshakeRequest, settings: Settings) -> None:
+    """Let in who presents the operator's key, or anybody when there is none.
+
+    Raises:
+        ConnectionRefused: close 3000; also for an ephemeral key, which opens sessions and no more.
+    """
     key = find_credential(request)
+    if _is_api_key(key, settings):
+        return
     if key is None:
         raise ConnectionRefused(None, "Missing bearer or basic authentication in header", 3000)
+    hint = "The key to use is the one this server was started with (API_KEY or --api-key)."
+    if key.startswith(PREFIX):
+        hint = "A client secret opens sessions and nothing else: here an API key is needed."
+    raise ConnectionRefused(
+        ErrorCode.INVALID_API_KEY, f"Incorrect API key provided: {_mask(key)}. {hint}", 3000
+    )
+
+
+def _authenticate(
+    request: HandshakeRequest, settings: Settings, secrets: ClientSecrets | None
+) -> ClientSecret | None:
+    key = find_credential(request)
+    if secrets and key and key.startswith(PREFIX) and not _is_api_key(key, settings):
+        return secrets.open(key)
+    require_api_key(request, settings)
+    return None
+
+
+def _is_api_key(key: str | None, settings: Settings) -> bool:
+    """Whether `key` is the API key; without one all are, but for an ephemeral key.
+
+    That one was minted by somebody for something: to take it for any key would hide that it is
+    forgotten or not ours.
+    """
+    expected = settings.server.api_key
+    if expected is None:
+        return key is None or not key.startswith(PREFIX)
+    if key is None:
+        return False
     presented = key.encode(errors="surrogateescape")
-    if not hmac.compare_digest(presented, expected.get_secret_value().encode()):
+    return hmac.compare_digest(presented, expected.get_secret_value().encode())
+
+
+def _model(request: HandshakeRequest, secret: ClientSecret | None) -> str | None:
+    bound = secret.model if secret else None
+    if bound and request.model and request.model != bound:
         raise ConnectionRefused(
-            ErrorCode.INVALID_API_KEY,
-            f"Incorrect API key provided: {_mask(key)}. "
-            "The key to use is the one this server was started with (API_KEY or --api-key).",
-            3000,
+            ErrorCode.INVALID_MODEL,
+            f'Model "{request.model}" is not the model of this client secret, "{bound}". '
+            "Connect with that one, or with none.",
+            4000,
         )
+    return request.model or bound
 
 
 def _mask(key: str) -> str:
@@ -154,9 +212,16 @@ def _mask(key: str) -> str:
     return f"{shown[:3]}***{shown[-4:]}" if len(shown) >= 16 else "***"
 
 
-def _check_purpose(request: HandshakeRequest) -> None:
-    """Refuse the other kinds of session that share this URL."""
-    if request.query.get("intent") == "transcription":
+def _kind(request: HandshakeRequest, secret: ClientSecret | None) -> SessionKind:
+    """Which of the kinds of session that share this URL is asked for; calls are not served."""
+    wants_transcription = request.query.get("intent") == "transcription"
+    if secret and wants_transcription and secret.kind != "transcription":
+        raise ConnectionRefused(
+            ErrorCode.INVALID_PARAMETER,
+            "This client secret is for a realtime session, not for intent=transcription.",
+            4000,
+        )
+    if wants_transcription or (secret and secret.kind == "transcription"):
         if request.model:
             raise ConnectionRefused(
                 ErrorCode.INVALID_MODEL,
@@ -164,12 +229,7 @@ def _check_purpose(request: HandshakeRequest) -> None:
                 "a transcription session names its model in session.update.",
                 4000,
             )
-        raise ConnectionRefused(
-            ErrorCode.INVALID_PARAMETER,
-            "Transcription sessions (intent=transcription) are not served by this version. "
-            "Connect with ?model= for a realtime session.",
-            4000,
-        )
+        return "transcription"
     if "call_id" in request.query:
         raise ConnectionRefused(
             ErrorCode.INVALID_PARAMETER,
@@ -177,3 +237,4 @@ def _check_purpose(request: HandshakeRequest) -> None:
             "Connect with ?model= for a realtime session.",
             4000,
         )
+    return "realtime"

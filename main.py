@@ -17,7 +17,7 @@ import re
 import socket
 import ssl
 import sys
-from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -29,10 +29,15 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive, Scope, Send
 
+import rest
 import transport
+from client_secrets import ClientSecrets
 from config import Settings, load_settings
-from protocol import ConfigError, ProviderError
-from transport import Connection, http_error
+from core.session_settings import check_language
+from dialects.objects import http_error
+from handshake import Handshake
+from protocol import ConfigError, ProviderError, Session, SessionKind
+from transport import Connection
 
 if TYPE_CHECKING:
     from service_providers import Engines
@@ -42,6 +47,7 @@ else:
 logger = logging.getLogger("realtime")
 
 REALTIME_PATHS = ("/v1/realtime", "/openai/v1/realtime", "/openai/realtime")
+REST_PREFIXES = ("/v1", "/openai/v1")
 DRAIN_DEADLINE_S = 5.0
 WS_MAX_SIZE_BYTES = 64 * 1024 * 1024
 """Above what a session answers with an error event, so that the error can be sent at all."""
@@ -55,16 +61,21 @@ class LiveSession(Protocol):
     def shutdown(self, reason: str) -> None: ...
 
 
-SessionFactory = Callable[[Connection, Engines, Settings, str], LiveSession]
+SessionFactory = Callable[[Connection, Engines, Settings, Handshake], LiveSession]
+
+
+COLLECT_EVERY_SESSIONS = 500
+"""Closed sessions are cyclic garbage: it is collected when nobody talks, or after so many."""
 
 
 @dataclass(slots=True)
 class SessionRegistry:
-    """The live sessions of the process."""
+    """The live sessions of the process; collects what they leave behind at quiet moments."""
 
     draining: bool = False
     _sessions: set[LiveSession] = field(default_factory=set[LiveSession])
     _empty: asyncio.Event = field(default_factory=asyncio.Event)
+    _closed_since_collection: int = 0
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -77,8 +88,12 @@ class SessionRegistry:
             yield
         finally:
             self._sessions.discard(session)
+            self._closed_since_collection += 1
             if not self._sessions:
                 self._empty.set()
+            if not self._sessions or self._closed_since_collection >= COLLECT_EVERY_SESSIONS:
+                self._closed_since_collection = 0
+                asyncio.get_running_loop().call_soon(gc.collect)
 
     async def drain(self) -> None:
         """Ask every session to end with 1001 and wait for them, `DRAIN_DEADLINE_S` at most."""
@@ -117,7 +132,8 @@ def create_app(
     """
     settings = load_settings() if settings is None else settings
     registry = SessionRegistry()
-    make_session = session_factory or _realtime_session
+    secrets = ClientSecrets.from_settings(settings.server)
+    make_session = session_factory or partial(_realtime_session, turnstile=asyncio.Lock())
     _keep_keys_out_of_server_logs()
 
     @asynccontextmanager
@@ -132,10 +148,7 @@ def create_app(
             raise
         app.state.engines = running
         (announce or (lambda ready: print(banner(ready), flush=True)))(running)
-        # What is loaded now stays until the end: out of the collector's sight, a full collection
-        # no longer walks Pipecat, its models and every module in the middle of somebody's turn.
-        gc.collect()
-        gc.freeze()
+        thresholds = _tame_the_collector()
         try:
             yield
         finally:
@@ -144,6 +157,7 @@ def create_app(
             await registry.drain()
             await running.close()
             gc.unfreeze()
+            gc.set_threshold(*thresholds)
 
     app = _Gateway(
         title="Realtime gateway", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan
@@ -153,15 +167,18 @@ def create_app(
     app.state.settings = settings
 
     async def realtime(websocket: WebSocket) -> None:
-        async def open_session(connection: Connection, *, model: str) -> None:
+        async def open_session(connection: Connection, handshake: Handshake) -> None:
             if registry.draining:
                 await connection.close(1001, "The server is shutting down.")
                 return
-            session = make_session(connection, app.state.engines, settings, model)
+            session = make_session(connection, app.state.engines, settings, handshake)
             with registry.track(session):
                 await session.run()
 
-        await transport.serve(websocket, settings, open_session)
+        await transport.serve(websocket, settings, secrets, open_session)
+
+    def first_session(model: str, changes: Mapping[str, Any], kind: SessionKind) -> Session:
+        return _first_session(settings, app.state.engines, model, changes, kind)
 
     async def unknown_socket(websocket: WebSocket) -> None:
         message = f"Invalid URL (WebSocket {websocket.url.path}). Connect to /v1/realtime."
@@ -182,6 +199,10 @@ def create_app(
             "documentation": "README.md",
         }
 
+    endpoints = rest.router(settings, secrets, first_session, transport.new_id)
+    for prefix in REST_PREFIXES:
+        app.include_router(endpoints, prefix=prefix)
+    app.add_middleware(rest.BrowserAccess, settings=settings)
     app.add_api_websocket_route("/", realtime)
     for path in REALTIME_PATHS:
         for route in (path, f"{path}/"):
@@ -222,6 +243,21 @@ def build_engines(settings: Settings) -> Engines:
     return service_providers.Engines.from_settings(settings, VadEngine(SileroModel()))
 
 
+def _tame_the_collector() -> tuple[int, int, int]:
+    """Keep garbage collection out of people's turns; returns the thresholds to restore.
+
+    What is loaded now stays until the end: out of the collector's sight, it is not walked again.
+    Young garbage is collected less often, old garbage by `SessionRegistry` at quiet moments: with
+    Python's own thresholds a burst of opening sessions held the others up for over 100 ms (see
+    bench/README.md).
+    """
+    thresholds = gc.get_threshold()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 1_000)
+    return thresholds
+
+
 async def _warm_up(engines: Engines) -> None:
     """Import what sessions are made of, before the first client waits for it."""
     import realtime_session  # noqa: F401  (imported for its own sake)
@@ -230,29 +266,56 @@ async def _warm_up(engines: Engines) -> None:
     await warm_up(EngineSet(engines.stt, engines.llm, engines.tts, engines.vad))
 
 
+def _first_session(
+    settings: Settings,
+    engines: Engines,
+    model: str,
+    changes: Mapping[str, Any],
+    kind: SessionKind,
+) -> Session:
+    """What a session with these changes would start with, checked as a `session.update` is."""
+    from realtime_session import first_settings
+
+    session = first_settings(settings, model, changes, kind)
+    check_language(session, engines.stt.languages, engines.stt.name)
+    return session
+
+
 def _realtime_session(
-    connection: Connection, engines: Engines, settings: Settings, model: str
+    connection: Connection,
+    engines: Engines,
+    settings: Settings,
+    handshake: Handshake,
+    *,
+    turnstile: asyncio.Lock,
 ) -> LiveSession:
     from pipeline_manager import EngineSet, PipelineManager
-    from realtime_session import RealtimeSession
+    from realtime_session import RealtimeSession, first_settings
+
+    changes = handshake.secret.session if handshake.secret else None
 
     engine_set = EngineSet(engines.stt, engines.llm, engines.tts, engines.vad)
     return RealtimeSession(
         connection,
         engines,
         settings,
-        model=model,
+        first=first_settings(settings, handshake.model, changes, handshake.kind),
         open_pipeline=partial(PipelineManager, engine_set),
         new_id=transport.new_id,
+        turnstile=turnstile,
     )
 
 
 async def _http_error(request: Request, exc: Exception) -> JSONResponse:
     assert isinstance(exc, HTTPException)
     message = str(exc.detail)
+    code = None
     if exc.status_code == 404:
         message = f"Invalid URL ({request.method} {request.url.path})"
-    return JSONResponse(http_error(message), exc.status_code, exc.headers)
+    elif exc.status_code == 405:
+        code = "method_not_supported"
+        message = f"Not allowed to {request.method} on {request.url.path}."
+    return JSONResponse(http_error(message, code), exc.status_code, exc.headers)
 
 
 async def _server_error(request: Request, exc: Exception) -> JSONResponse:
@@ -444,6 +507,7 @@ def listen(host: str, port: int) -> socket.socket:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         # localhost gives both families; IPv4 is what every client tries.
         family, kind, protocol, _, address = min(found, key=lambda row: row[0] != socket.AF_INET)
+        # Without the protocol's number asyncio leaves Nagle's algorithm on, which costs 40 ms.
         listener = socket.socket(family, kind, protocol)
     except OSError as exc:
         raise OSError(exc.errno, f"cannot listen on {host}: {exc.strerror}") from None

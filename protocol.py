@@ -322,12 +322,19 @@ Modalities = Annotated[tuple[Modality, ...], _FromArray, Field(min_length=1, max
 Tools = Annotated[tuple[FunctionTool, ...], _FromArray]
 
 
+SessionKind = Literal["realtime", "transcription"]
+
+
 class Session(WireModel):
     """The effective settings of one session, without the ids that the connection adds.
+
+    A transcription session listens and never answers: of its settings only `audio.input` and
+    `include` mean anything and are shown. Its kind is settled when it begins.
 
     `temperature` left the GA dialect; it is kept for beta clients and shown to them only.
     """
 
+    type: SessionKind = "realtime"
     model: str = "gpt-realtime"
     output_modalities: Modalities = ("audio",)
     instructions: str = ""
@@ -432,7 +439,10 @@ Item = Message | FunctionCall | FunctionCallOutput
 
 @dataclass(frozen=True, slots=True)
 class SessionUpdate:
-    """`session.update`: the GA-shaped patch, merged and validated by the session settings."""
+    """`session.update`: the GA-shaped patch, merged and validated by the session settings.
+
+    Its `type` says for which kind of session it was written.
+    """
 
     session: dict[str, Any]
     event_id: str | None = None
@@ -781,6 +791,16 @@ class SpeechStopped:
 
 
 @dataclass(frozen=True, slots=True)
+class TimeoutTriggered:
+    """Nobody spoke for `idle_timeout_ms`; `item_id` will hold the silence between the two."""
+
+    type: ClassVar[str] = "input_audio_buffer.timeout_triggered"
+    audio_start_ms: int
+    audio_end_ms: int
+    item_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class ResponseCreated:
     type: ClassVar[str] = "response.created"
     response: ResponseView
@@ -928,6 +948,7 @@ ServerEvent = (
     | InputAudioCleared
     | SpeechStarted
     | SpeechStopped
+    | TimeoutTriggered
     | ResponseCreated
     | ResponseDone
     | OutputItemAdded

@@ -8,13 +8,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import core.messages as m
 from config import Settings
 from core.machine import Machine, Output, Policy
+from core.session_settings import merge_session
 from protocol import (
     ClientEvent,
     Disconnected,
@@ -25,6 +27,8 @@ from protocol import (
     ServerEvent,
     ServerVad,
     Session,
+    SessionCreated,
+    SessionKind,
     SessionUpdated,
     SessionView,
     error_event,
@@ -106,10 +110,13 @@ class RealtimeSession:
         connection: The accepted WebSocket.
         engines: The process's engines.
         settings: The process's settings.
-        model: The model name the client asked for.
+        first: The settings it starts with, see `first_settings`.
         open_pipeline: Builds the session's pipeline around the function that takes its events.
         new_id: Makes a unique id from a prefix.
+        turnstile: Shared by the process: one session builds its pipeline at a time.
     """
+
+    _pipeline: Pipeline
 
     def __init__(
         self,
@@ -117,15 +124,17 @@ class RealtimeSession:
         engines: Engines,
         settings: Settings,
         *,
-        model: str,
+        first: Session,
         open_pipeline: Callable[[Callable[[m.EngineEvent], None]], Pipeline],
         new_id: Callable[[str], str],
+        turnstile: asyncio.Lock,
     ) -> None:
         self.id = new_id("sess")
         self._connection = connection
         self._inbox: asyncio.Queue[_Message] = asyncio.Queue()
         self._read_ahead = asyncio.Semaphore(MAX_WAITING_EVENTS)
-        self._pipeline = open_pipeline(self._inbox.put_nowait)
+        self._open_pipeline = open_pipeline
+        self._turnstile = turnstile
         self._started_s = time.monotonic()
         self._responses = 0
         self._alarm: asyncio.TimerHandle | None = None
@@ -133,7 +142,7 @@ class RealtimeSession:
         self._flowing = True
         lifetime_s = settings.session.max_session_s
         self._machine = Machine(
-            SessionView(self.id, int(time.time()) + lifetime_s, first_settings(settings, model)),
+            SessionView(self.id, int(time.time()) + lifetime_s, first),
             conversation_id=new_id("conv"),
             policy=Policy(
                 output_lead_ms=settings.session.output_lead_ms or None,
@@ -151,11 +160,20 @@ class RealtimeSession:
     async def run(self) -> None:
         """Serve the client until one side ends it; leaves no task behind."""
         logger.info("%s opened (%s)", self.id, self._connection.dialect)
-        # session.created leaves before any engine is asked for anything.
-        self._carry_out(self._machine.start())
+        created, *commands = self._machine.start()
+        self._carry_out([created])
+        # A client that never says a word must not outlive its session.
+        self._set_alarm(time.monotonic())
         try:
-            async with asyncio.TaskGroup() as tasks:
+            async with AsyncExitStack() as engines, asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._connection.write_forever(), name=f"{self.id} writer")
+                async with self._turnstile:
+                    # session.created leaves before the engines are asked for anything, and of a
+                    # hundred sessions that open at once each yields to the talk of the others.
+                    await asyncio.sleep(0)
+                    self._pipeline = self._open_pipeline(self._inbox.put_nowait)
+                engines.push_async_callback(self._pipeline.close)
+                self._carry_out(commands)
                 tasks.create_task(self._read(), name=f"{self.id} reader")
                 tasks.create_task(self._drive(), name=f"{self.id} driver")
                 tasks.create_task(self._pipeline.run(), name=f"{self.id} pipeline")
@@ -167,7 +185,6 @@ class RealtimeSession:
             self._machine.close()
             if self._alarm is not None:
                 self._alarm.cancel()
-            await self._pipeline.close()
             logger.info(
                 "%s closed after %.1f s, %d responses",
                 self.id,
@@ -250,7 +267,7 @@ class RealtimeSession:
                 ):
                     self._pipeline.execute(output)
                 case _:
-                    if isinstance(output, SessionUpdated):
+                    if isinstance(output, SessionCreated | SessionUpdated):
                         input_format = output.session.settings.audio.input.format
                         self._connection.codec.set_input(input_format.type)
                     elif isinstance(output, ResponseDone):
@@ -288,8 +305,23 @@ class RealtimeSession:
             self._alarm = loop.call_later(FLOW_POLL_S, self._inbox.put_nowait, _Tick())
 
 
-def first_settings(settings: Settings, model: str) -> Session:
-    """What a session starts with, before its client has said anything."""
+def first_settings(
+    settings: Settings,
+    model: str,
+    changes: Mapping[str, Any] | None = None,
+    kind: SessionKind = "realtime",
+) -> Session:
+    """What a session starts with, before its client has said anything.
+
+    Args:
+        settings: The process's settings.
+        model: The model name to show.
+        changes: A GA-shaped `session` object, as in `session.update`: what an ephemeral key holds.
+        kind: Which kind of session.
+
+    Raises:
+        InvalidRequest: naming the first field of `changes` that is wrong.
+    """
     defaults = Session()
     detection = ServerVad(
         threshold=settings.vad.threshold,
@@ -297,13 +329,15 @@ def first_settings(settings: Settings, model: str) -> Session:
         silence_duration_ms=settings.vad.silence_duration_ms,
     )
     audio_input = defaults.audio.input.model_copy(update={"turn_detection": detection})
-    return defaults.model_copy(
+    first = defaults.model_copy(
         update={
+            "type": kind,
             "model": model,
             "instructions": settings.session.instructions,
             "temperature": settings.llm.temperature,
             "audio": defaults.audio.model_copy(update={"input": audio_input}),
         }
     )
+    return merge_session(first, changes, first) if changes else first
 
 

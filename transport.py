@@ -23,12 +23,15 @@ from fastapi.responses import JSONResponse
 
 import dialects
 from audio_utils import InputDecoder, OutputEncoder
+from client_secrets import ClientSecrets
 from config import Settings
 from dialects import beta, ga
 from dialects.client_events import append_audio_field
 from dialects.items import BAD_AUDIO
+from dialects.objects import http_error
 from handshake import (
     DialectName,
+    Handshake,
     HandshakeRequest,
     choose_subprotocol,
     negotiate,
@@ -56,6 +59,9 @@ logger = logging.getLogger("realtime.wire")
 
 MAX_MESSAGE_BYTES = 21 * 1024 * 1024
 """Largest client event: 15 MiB of audio are 20 MiB of base64, the rest is envelope."""
+MAX_DEPTH = 100
+"""Deepest nesting of a client event: what a client sends is echoed, and orjson writes no more than
+254 levels."""
 OUTBOX_LIMIT_BYTES = 64 * 1024 * 1024
 """What may wait for a client that does not read before it is closed."""
 MAX_DELTA_BYTES = 96_000
@@ -121,7 +127,28 @@ def parse_message(message: Mapping[str, Any]) -> dict[str, Any]:
             "type",
             client_event_id(event),
         )
+    if event["type"] != "input_audio_buffer.append" and _depth_exceeds(event, MAX_DEPTH):
+        raise InvalidRequest(
+            ErrorCode.INVALID_EVENT,
+            f"Invalid event: JSON may be nested at most {MAX_DEPTH} levels deep.",
+            event_id=client_event_id(event),
+        )
     return event
+
+
+def _depth_exceeds(event: dict[str, Any], limit: int) -> bool:
+    """Whether objects and arrays are nested deeper than `limit`."""
+    level: list[Any] = [event]
+    for _ in range(limit):
+        level = [
+            child
+            for node in level
+            for child in (node.values() if isinstance(node, dict) else node)
+            if isinstance(child, dict | list)
+        ]
+        if not level:
+            return False
+    return True
 
 
 def client_event_id(event: Mapping[str, Any]) -> str | None:
@@ -413,10 +440,12 @@ class Connection:
 class OpenSession(Protocol):
     """Runs one session over an accepted connection until it ends."""
 
-    def __call__(self, connection: Connection, *, model: str) -> Awaitable[None]: ...
+    def __call__(self, connection: Connection, handshake: Handshake) -> Awaitable[None]: ...
 
 
-async def serve(websocket: WebSocket, settings: Settings, open_session: OpenSession) -> None:
+async def serve(
+    websocket: WebSocket, settings: Settings, secrets: ClientSecrets, open_session: OpenSession
+) -> None:
     """Take one upgrade request through handshake, session and close.
 
     Clients understand an `error` event with a close code better than an HTTP status, so all but
@@ -433,7 +462,7 @@ async def serve(websocket: WebSocket, settings: Settings, open_session: OpenSess
         return
     await websocket.accept(choose_subprotocol(request.subprotocols))
     try:
-        handshake = negotiate(request, settings)
+        handshake = negotiate(request, settings, secrets)
     except ConnectionRefused as refused:
         logger.info("refused a connection: %s", refused.close_reason)
         connection = Connection(websocket, "ga", pinned=True)
@@ -442,7 +471,7 @@ async def serve(websocket: WebSocket, settings: Settings, open_session: OpenSess
         return
     connection = Connection(websocket, handshake.dialect, pinned=handshake.pinned)
     try:
-        await open_session(connection, model=handshake.model)
+        await open_session(connection, handshake)
     except Exception as exc:
         if not _only_disconnected(exc):
             logger.exception("the session ended by a bug")
@@ -464,12 +493,6 @@ def _forbidden_origin() -> JSONResponse:
         "start the server with an API key, or name the origin in ALLOWED_ORIGINS."
     )
     return JSONResponse(http_error(message, "origin_not_allowed"), 403)
-
-
-def http_error(message: str, code: str | None = None) -> dict[str, Any]:
-    """The body of an HTTP error as OpenAI words it (reference §6)."""
-    error = {"message": message, "type": "invalid_request_error", "param": None, "code": code}
-    return {"error": error}
 
 
 def _only_disconnected(exc: BaseException) -> bool:

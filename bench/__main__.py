@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -11,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import orjson
 import uvloop
 
 from . import machine, measure_memory, measure_open, measure_streaming, measure_turn
@@ -40,7 +40,9 @@ FIGURES = (
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure the gateway.")
-    parser.add_argument("--quick", action="store_true", help="a minute instead of five; rougher")
+    parser.add_argument(
+        "--quick", action="store_true", help="under a minute instead of five; rougher"
+    )
     parser.add_argument(
         "--only",
         action="append",
@@ -93,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if out is None and not arguments.quick and arguments.only is None:
         out = RESULTS / f"{results['began'][:10]}.json"
     if out is not None:
-        out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        out.write_bytes(orjson.dumps(results, option=orjson.OPT_INDENT_2) + b"\n")
         print(f"written to {out.name}")
     return 0
 

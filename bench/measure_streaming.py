@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .client import Session, Stream, append_frames, connected
+from .client import Arrival, Stream, append_frames, connected
 from .recordings import Conversation, conversation, load_clips
 from .report import Table
 from .scale import Scale
@@ -17,7 +17,6 @@ from .stats import Summary, median
 CHUNKS_MS = (20, 100)
 _PAUSE_MS = 4000
 """After each utterance: room for the silence window and for the whole reply."""
-_WARM_UP_S = 2.0
 _SILENCE_WINDOW_S = 0.5
 
 _STOPPED = "input_audio_buffer.speech_stopped"
@@ -34,7 +33,9 @@ class Window:
         turns: Utterances that ended within the window.
         unheard: Of these, how many brought no `speech_stopped`.
         stopped_lag_ms: `speech_stopped` after the end of the silence window that follows the end
-            of speech in the recording.
+            of speech in the recording: what a user waits beyond the window.
+        detection_lag_ms: The same event after the audio that ends the window, by the event's own
+            position, had been spoken: independent of where the recording's bounds were drawn.
         first_audio_ms: From `speech_stopped` to the first audio of the reply.
         client_lateness_ms: How late the client sent its appends: its own share of all times.
     """
@@ -47,6 +48,7 @@ class Window:
     turns: int
     unheard: int
     stopped_lag_ms: Summary
+    detection_lag_ms: Summary
     first_audio_ms: Summary
     client_lateness_ms: Summary
 
@@ -61,7 +63,7 @@ class Streaming:
 
 async def measure(scale: Scale) -> Streaming:
     """Stream to the gateway and to the floor in turn, so that both see the same machine."""
-    clips = load_clips()
+    clips = load_clips(scale.recordings)
     spoken = conversation(clips, _PAUSE_MS)
     frames = {chunk_ms: append_frames(spoken.pcm, chunk_ms) for chunk_ms in CHUNKS_MS}
     windows: list[Window] = []
@@ -79,7 +81,7 @@ async def _window(
     count = scale.streaming_sessions
     async with connected(server.url, count) as sessions:
         begin_s = time.perf_counter() + 0.1
-        measured_s = begin_s + _WARM_UP_S
+        measured_s = begin_s + scale.warm_up_s
         end_s = measured_s + scale.streaming_s
         # Neither the users nor their packets come all at once.
         streams = [
@@ -109,21 +111,23 @@ async def _window(
         core_share=round(cpu_s / (to_s - from_s), 4),
         turns=len(turns),
         unheard=sum(turn.stopped_lag_s is None for turn in turns),
-        stopped_lag_ms=Summary.of(
-            [t.stopped_lag_s * 1000 for t in turns if t.stopped_lag_s is not None]
-        ),
-        first_audio_ms=Summary.of(
-            [t.first_audio_s * 1000 for t in turns if t.first_audio_s is not None]
-        ),
-        client_lateness_ms=Summary.of(
-            [late_s * 1000 for stream in streams for late_s in stream.lateness_s]
+        stopped_lag_ms=_summary_ms([turn.stopped_lag_s for turn in turns]),
+        detection_lag_ms=_summary_ms([turn.detection_lag_s for turn in turns]),
+        first_audio_ms=_summary_ms([turn.first_audio_s for turn in turns]),
+        client_lateness_ms=_summary_ms(
+            [late_s for stream in streams for late_s in stream.lateness_s]
         ),
     )
+
+
+def _summary_ms(samples_s: Sequence[float | None]) -> Summary:
+    return Summary.of([sample_s * 1000 for sample_s in samples_s if sample_s is not None])
 
 
 @dataclass(frozen=True, slots=True)
 class _Turn:
     stopped_lag_s: float | None = None
+    detection_lag_s: float | None = None
     first_audio_s: float | None = None
 
 
@@ -139,22 +143,27 @@ def _turns(stream: Stream, spoken: Conversation, measured_s: float, end_s: float
             # A second for the answer; an utterance of which only the end was sent is no turn.
             whole = shift_s + begin_ms / 1000 >= stream.begin_s
             if whole and due_s >= measured_s and due_s + 1 <= end_s:
-                turns.append(_answer(stream.session, due_s))
+                turns.append(_answer(stream, due_s))
     return turns
 
 
-def _answer(session: Session, due_s: float) -> _Turn:
+def _answer(stream: Stream, due_s: float) -> _Turn:
     """The first `speech_stopped` near `due_s` and the first audio behind it."""
-    stopped_s: float | None = None
-    for arrival in session.arrivals:
+    stopped: Arrival | None = None
+    first_audio_s: float | None = None
+    for arrival in stream.session.arrivals:
         event_type = arrival.event["type"]
-        if stopped_s is None:
+        if stopped is None:
             # The bounds of the recordings are known to ±32 ms.
             if event_type == _STOPPED and abs(arrival.at_s - due_s) < 1:
-                stopped_s = arrival.at_s
+                stopped = arrival
         elif event_type == _FIRST_AUDIO:
-            return _Turn(stopped_s - due_s, arrival.at_s - stopped_s)
-    return _Turn() if stopped_s is None else _Turn(stopped_s - due_s)
+            first_audio_s = arrival.at_s - stopped.at_s
+            break
+    if stopped is None:
+        return _Turn()
+    window_closed_s = stream.begin_s + stopped.event["audio_end_ms"] / 1000
+    return _Turn(stopped.at_s - due_s, stopped.at_s - window_closed_s, first_audio_s)
 
 
 def tables(streaming: Streaming) -> list[Table]:
@@ -186,6 +195,7 @@ def tables(streaming: Streaming) -> list[Table]:
                     f"{chunk_ms} ms",
                     f"{window.turns - window.unheard} of {window.turns}",
                     *window.stopped_lag_ms.shown(),
+                    window.detection_lag_ms.shown()[0],
                     *window.first_audio_ms.shown(),
                     window.client_lateness_ms.shown()[1],
                 )
@@ -200,6 +210,7 @@ def tables(streaming: Streaming) -> list[Table]:
             "Turns of these sessions, instant engines (ms)",
             (
                 *("appends", "turns heard", "stopped beyond the window p50", "p99", "worst"),
+                "after the window's audio p50",
                 *("→ first audio p50", "p99", "worst", "client late p99"),
             ),
             noticed,

@@ -64,7 +64,7 @@ class Turn:
 
 async def measure(scale: Scale) -> list[Turn]:
     """Speak every recording to a gateway with its default engines, one at a time."""
-    clips = load_clips()
+    clips = load_clips(scale.recordings)
     async with running(EMBEDDED) as server:
         # The first turn of a process warms its workers up.
         await _speak(server, clips[0])

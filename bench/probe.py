@@ -79,9 +79,11 @@ def run(url: str) -> None:
                 received = protocol.events_received()
                 flush()
                 for event in received:
-                    pong = isinstance(event, Frame) and event.opcode is Opcode.PONG
-                    if pong and bytes(event.data) == payload:
-                        return
+                    match event:
+                        case Frame(opcode=Opcode.PONG, data=data) if bytes(data) == payload:
+                            return
+                        case _:
+                            pass
 
         protocol.send_request(protocol.connect())
         flush()

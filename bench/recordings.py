@@ -1,4 +1,4 @@
-"""The speech a load client sends: real recordings when they are there, the committed ones if not."""
+"""The speech a load client sends: real recordings where there are any, else the committed ones."""
 
 from __future__ import annotations
 
@@ -46,19 +46,20 @@ class Clip:
     speech_end_ms: float
 
 
-def load_clips() -> tuple[Clip, ...]:
-    """The clips of a run, in the order in which they are spoken."""
+def load_clips(count: int) -> tuple[Clip, ...]:
+    """The first `count` clips, as far as there are so many."""
     folder = Path(os.environ.get("REALTIME_AUDIO_DIR") or _PROJECT.parent / "shared" / "audio")
     manifest = folder / "manifest.json"
     if not manifest.is_file():
         return tuple(
             Clip(name, _read(_FIXTURES / f"{name}.wav"), *bounds)
-            for name, bounds in _SYNTHESISED.items()
+            for name, bounds in list(_SYNTHESISED.items())[:count]
         )
     entries = json.loads(manifest.read_text(encoding="utf-8"))["files"]
     bounds = {e["file"]: (e["speech_start_ms"], e["speech_end_ms"]) for e in entries}
     return tuple(
-        Clip(name, _read(folder / f"{name}.flac"), *bounds[f"{name}.flac"]) for name in _RECORDED
+        Clip(name, _read(folder / f"{name}.flac"), *bounds[f"{name}.flac"])
+        for name in _RECORDED[:count]
     )
 
 

@@ -110,18 +110,8 @@ async def running(contender: Contender) -> AsyncGenerator[Server]:
     # An empty working directory: a developer's .env must not change the figures.
     with TemporaryDirectory(prefix="bench-") as folder:
         log = Path(folder) / "server.log"
-        environment = {k: v for k, v in os.environ.items() if k not in VARIABLES}
-        environment |= {"PYTHONPATH": str(PROJECT), **contender.environment}
         began_s = time.perf_counter()
-        with log.open("wb") as sink:
-            process = subprocess.Popen(
-                [sys.executable, *contender.arguments],
-                cwd=folder,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=sink,
-                stderr=subprocess.STDOUT,
-            )
+        process = _start(contender, log)
         try:
             url = await _address(process, log)
             await asyncio.to_thread(_health, url)
@@ -131,16 +121,31 @@ async def running(contender: Contender) -> AsyncGenerator[Server]:
             await asyncio.to_thread(_stop, process)
 
 
+def _start(contender: Contender, log: Path) -> subprocess.Popen[bytes]:
+    """Start the process, all it prints going to `log`, in the log's folder."""
+    environment = {name: value for name, value in os.environ.items() if name not in VARIABLES}
+    environment |= {"PYTHONPATH": str(PROJECT), **contender.environment}
+    with log.open("wb") as sink:
+        return subprocess.Popen(
+            [sys.executable, *contender.arguments],
+            cwd=log.parent,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=sink,
+            stderr=subprocess.STDOUT,
+        )
+
+
 async def _address(process: subprocess.Popen[bytes], log: Path) -> str:
     """The URL the server prints; what it logs otherwise is left alone."""
     deadline_s = time.perf_counter() + _START_DEADLINE_S
-    while time.perf_counter() < deadline_s and process.poll() is None:
+    while True:
         text = await asyncio.to_thread(log.read_text, encoding="utf-8", errors="replace")
         if found := _ADDRESS.search(text):
             return found[0].replace("localhost", "127.0.0.1") + "?model=gpt-realtime"
+        if process.poll() is not None or time.perf_counter() > deadline_s:
+            raise RuntimeError(f"{process.args!r} did not start:\n{text[-2000:]}")
         await asyncio.sleep(0.02)
-    tail = log.read_text(encoding="utf-8", errors="replace")[-2000:]
-    raise RuntimeError(f"the server did not start:\n{tail}")
 
 
 def _health(url: str) -> None:

@@ -27,7 +27,7 @@ class Summary:
 
     def shown(self, digits: int = 1) -> tuple[str, str, str]:
         """`p50`, `p99` and `worst` as table cells."""
-        return tuple(f"{value:.{digits}f}" for value in (self.p50, self.p99, self.worst))  # type: ignore[return-value]
+        return f"{self.p50:.{digits}f}", f"{self.p99:.{digits}f}", f"{self.worst:.{digits}f}"
 
 
 def median(samples: Sequence[float]) -> float:

@@ -13,6 +13,7 @@ from typing import assert_never
 
 from core import items, requests
 from core.conversation import Conversation, Entry, Known, Pending, Unknown
+from core.idle import IDLE_NOTE, IdleWatch
 from core.messages import (
     CloseConnection,
     CloseSegment,
@@ -42,7 +43,7 @@ from core.messages import (
     VadSpeechStopped,
 )
 from core.response import Generated, Response
-from core.session_settings import check_language, check_voice, merge_session
+from core.session_settings import check_kind, check_language, check_voice, merge_session
 from core.turn import (
     IDLE_KEEP_MS,
     SAMPLES_PER_MS,
@@ -68,6 +69,7 @@ from protocol import (
     InputAudioCleared,
     InputAudioCommit,
     InputAudioCommitted,
+    InputText,
     InvalidRequest,
     ItemAdded,
     ItemCreate,
@@ -83,6 +85,7 @@ from protocol import (
     ResponseCreate,
     ResponseParams,
     ServerEvent,
+    ServerVad,
     Session,
     SessionCreated,
     SessionUpdate,
@@ -91,6 +94,7 @@ from protocol import (
     SpeechStarted,
     SpeechStopped,
     Stage,
+    TimeoutTriggered,
     TranscriptionCompleted,
     TranscriptionDelta,
     TranscriptionFailed,
@@ -153,6 +157,8 @@ class Machine:
         self._held_deltas: dict[str, list[str]] = {}
         self._item_audio: list[tuple[str, bytes]] = []
         """Audio of created items, to be recognised once nobody is speaking."""
+        self._idle: IdleWatch | None = None
+        """Runs from the end of each response of the default conversation."""
         self._closed = False
 
     @property
@@ -183,6 +189,9 @@ class Machine:
     def next_deadline(self, now: float) -> float | None:
         """When `handle_timer` wants to be called next."""
         moments = [self._policy.expires_at_s, *self._transcribing.values()]
+        timeout_ms = self._idle_timeout_ms()
+        if self._idle is not None and timeout_ms is not None:
+            moments.append(self._idle.deadline(timeout_ms))
         for response in self._responses():
             moment = response.pacer.deadline(now)
             if moment is not None:
@@ -210,8 +219,8 @@ class Machine:
                 response.progress_s = now
             elif response.generating:
                 outputs += self._check_stall(response, now)
-        self._forget_done()
-        return outputs
+        self._forget_done(now)
+        return outputs + self._check_idle(now)
 
     def _check_stall(self, response: Response, now: float) -> list[Output]:
         """Fail a response whose engine has fallen silent."""
@@ -277,6 +286,7 @@ class Machine:
     # --- session ----------------------------------------------------------------------------------
 
     def _update_session(self, event: SessionUpdate, now: float) -> list[Output]:
+        check_kind(self.settings, event.session.get("type", self.settings.type))
         settings = merge_session(self.settings, event.session, self._defaults)
         check_language(settings, self._policy.stt_languages, self._policy.stt_engine)
         check_voice(self.settings, settings, self._conversation.has_assistant_audio)
@@ -285,6 +295,7 @@ class Machine:
         self._session = replace(self._session, settings=settings)
         outputs: list[Output] = []
         if after != before:
+            self._restart_idle(now)
             outputs += self._change_turn_detection(before is not None, after is not None, now)
         if self._active is not None:
             self._active.pacer.lead_ms = self._lead_ms()
@@ -375,12 +386,11 @@ class Machine:
 
     def _commit_item(self, item_id: str, start: int, end: int, now: float) -> list[Output]:
         """Make the user's item out of the audio between two positions."""
-        audio = self._buffer.read(start, end)
-        self._buffer.drop_until(end)
+        self._restart_idle(now)
+        audio = self._audio(start, end)
         item = Message(item_id, "user", "completed", (InputAudio(None, audio),))
         self._transcribing[item_id] = now + self._policy.stt_timeout_s
-        previous = self._conversation.append(Entry(item, transcript=Pending()))
-        self._conversation.drop_audio_beyond(self._policy.item_audio_limit_bytes)
+        previous = self._join(Entry(item, transcript=Pending()))
         outputs: list[Output] = [
             CloseSegment(item_id),
             InputAudioCommitted(previous, item_id),
@@ -391,8 +401,21 @@ class Machine:
             outputs += self._delta_event(item_id, delta)
         return outputs + self._open_item_audio(now)
 
+    def _audio(self, start: int, end: int) -> bytes:
+        """Take the audio between two positions out of the buffer."""
+        audio = self._buffer.read(start, end)
+        self._buffer.drop_until(end)
+        return audio
+
+    def _join(self, entry: Entry) -> str | None:
+        """Add a user's spoken item at the end; returns the predecessor's id."""
+        previous = self._conversation.append(entry)
+        self._conversation.drop_audio_beyond(self._policy.item_audio_limit_bytes)
+        return previous
+
     def _clear(self, now: float) -> list[Output]:
         outputs: list[Output] = []
+        self._restart_idle(now)
         match self._turn:
             case Speaking(item_id=item_id):
                 self._turn = Listening()
@@ -409,6 +432,50 @@ class Machine:
                 assert_never(self._turn)
         self._buffer.clear()
         return [*outputs, InputAudioCleared()]
+
+    # --- silence ----------------------------------------------------------------------------------
+
+    def _idle_timeout_ms(self) -> int | None:
+        """After how much silence the model may speak unasked, if it may at this moment."""
+        detection = self.settings.audio.input.turn_detection
+        if not isinstance(detection, ServerVad) or not isinstance(self._turn, Listening):
+            return None
+        return detection.idle_timeout_ms
+
+    def _restart_idle(self, now: float) -> None:
+        """Something happened on the user's side: the silence counts from now."""
+        if self._idle is not None:
+            self._idle = IdleWatch(max(now, self._idle.since_s))
+
+    def _check_idle(self, now: float) -> list[Output]:
+        timeout_ms = self._idle_timeout_ms()
+        if self._idle is None or timeout_ms is None:
+            return []
+        start = self._idle.look(now, self._buffer.end, timeout_ms)
+        if start is None:
+            return []
+        self._idle = None
+        return self._idle_turn(max(start, self._buffer.start), now)
+
+    def _idle_turn(self, start: int, now: float) -> list[Output]:
+        """Commit the silence as the user's turn, and have the model answer it (reference §4.12)."""
+        item_id, end = self._new_id("item"), self._buffer.end
+        note = Message(self._new_id("item"), "system", "completed", (InputText(IDLE_NOTE),))
+        silence = Message(item_id, "user", "completed", (InputAudio(None, self._audio(start, end)),))
+        before = self._conversation.append(Entry(note))
+        self._join(Entry(silence, transcript=Known("")))
+        outputs: list[Output] = [
+            TimeoutTriggered(samples_to_ms(start), samples_to_ms(end), item_id),
+            ItemAdded(before, note),
+            ItemDone(before, note),
+            InputAudioCommitted(note.id, item_id),
+            ItemAdded(note.id, silence),
+            ItemDone(note.id, silence),
+        ]
+        detection = self.settings.audio.input.turn_detection
+        if detection is not None and self._answers(detection.create_response):
+            outputs += self._create_response(ResponseParams(), None, now, trigger=item_id)
+        return outputs + self._transcribed(item_id, "", seconds=0)
 
     def _drop_segment(self, item_id: str, now: float) -> list[Output]:
         self._held_deltas.pop(item_id, None)
@@ -450,9 +517,13 @@ class Machine:
         end = max(min(event.end_sample + window, self._buffer.end), start)
         outputs: list[Output] = [SpeechStopped(samples_to_ms(end), item_id)]
         outputs += self._commit_item(item_id, start, end, now)
-        if detection.create_response and self._active is None:
+        if self._answers(detection.create_response):
             outputs += self._create_response(ResponseParams(), None, now, trigger=item_id)
         return outputs
+
+    def _answers(self, create_response: bool) -> bool:
+        """Whether the end of a turn calls for a response."""
+        return create_response and self._active is None and self.settings.type == "realtime"
 
     # --- transcripts ------------------------------------------------------------------------------
 
@@ -478,19 +549,25 @@ class Machine:
         text = event.text.strip()
         entry.transcript = Known(text)
         self._transcribing.pop(event.item_id, None)
-        outputs: list[Output] = []
-        if self.settings.audio.input.transcription is not None:
-            index, seconds = items.audio_part(entry.item)
-            entry.item = items.with_transcript(entry.item, text)
-            outputs.append(TranscriptionCompleted(event.item_id, index, text, seconds))
+        outputs = self._transcribed(event.item_id, text)
         for response in self._waiting_for(event.item_id):
             if not text and response.trigger_item_id == event.item_id:
                 # Nothing was said: the turn is answered with silence, not with a guess.
                 outputs += response.finish_empty()
             else:
                 outputs += self._heard(response, event.item_id, now)
-        self._forget_done()
+        self._forget_done(now)
         return outputs
+
+    def _transcribed(self, item_id: str, text: str, seconds: int | None = None) -> list[Output]:
+        """Show the words of an item to a client that asked for them."""
+        entry = self._conversation.get(item_id)
+        if self.settings.audio.input.transcription is None or entry is None:
+            return []
+        index, heard_seconds = items.audio_part(entry.item)
+        entry.item = items.with_transcript(entry.item, text)
+        billed = heard_seconds if seconds is None else seconds
+        return [TranscriptionCompleted(item_id, index, text, billed)]
 
     def _transcript_overdue(self, item_id: str, now: float) -> list[Output]:
         seconds = round(self._policy.stt_timeout_s)
@@ -515,7 +592,7 @@ class Machine:
             outputs.append(TranscriptionFailed(item_id, index, code, failure.message))
         for response in self._waiting_for(item_id):
             outputs += response.failed(failure, now)
-        self._forget_done()
+        self._forget_done(now)
         return outputs
 
     def _waiting_for(self, item_id: str) -> list[Response]:
@@ -600,8 +677,9 @@ class Machine:
             return self._active
         return self._out_of_band.get(response_id)
 
-    def _forget_done(self) -> None:
+    def _forget_done(self, now: float) -> None:
         if self._active is not None and self._active.done:
+            self._idle = IdleWatch(self._active.silent_from(now))
             self._active = None
         for response in [r for r in self._out_of_band.values() if r.done]:
             del self._out_of_band[response.id]
@@ -620,6 +698,8 @@ class Machine:
         now: float,
         trigger: str | None = None,
     ) -> list[Output]:
+        if self.settings.type == "transcription":
+            raise requests.not_in_transcription()
         out_of_band = params.conversation == "none"
         if self._active is not None and not out_of_band:
             raise requests.already_active(self._active.id)
@@ -645,6 +725,7 @@ class Machine:
             self._out_of_band[response.id] = response
         else:
             self._active = response
+            self._idle = None
         outputs: list[Output] = [response.created()]
         return outputs if response.waiting_for else outputs + self._start(response, now)
 
@@ -666,7 +747,7 @@ class Machine:
         """Cancel a response: the engine hears of it before the client does."""
         outputs: list[Output] = [StopResponse(response.id)] if response.started else []
         outputs += response.cancel(reason, now)
-        self._forget_done()
+        self._forget_done(now)
         return outputs
 
     def _generated(self, event: Generated, now: float) -> list[Output]:
@@ -674,7 +755,7 @@ class Machine:
         if response is None:
             return []
         outputs: list[Output] = [*response.generated(event, now)]
-        self._forget_done()
+        self._forget_done(now)
         return outputs
 
     def _generation_over(
@@ -688,5 +769,5 @@ class Machine:
             outputs += response.failed(event.failure, now)
         else:
             outputs += response.ended(now)
-        self._forget_done()
+        self._forget_done(now)
         return outputs

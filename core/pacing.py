@@ -58,6 +58,10 @@ class Pacer(Generic[T]):
             return 0.0
         return self.sent_ms - max(self._played_out_s - now, 0.0) * 1000
 
+    def plays_until(self, now: float) -> float:
+        """When all that was sent has sounded, `now` at the earliest."""
+        return max(now, self._played_out_s or now)
+
     def _wait_s(self, now: float) -> float:
         """Seconds until the first entry may go; with nothing left to play it goes at once."""
         if self.lead_ms is None or self._played_out_s is None:

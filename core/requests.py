@@ -38,6 +38,14 @@ def already_active(response_id: str) -> InvalidRequest:
     )
 
 
+def not_in_transcription() -> InvalidRequest:
+    """The error for a response in a session that only listens."""
+    return InvalidRequest(
+        ErrorCode.INVALID_PARAMETER,
+        "Passing a response.create event to a transcription session is not allowed.",
+    )
+
+
 def too_many(limit: int) -> InvalidRequest:
     """The error for more out-of-band responses than may run at once."""
     return InvalidRequest(

@@ -156,6 +156,7 @@ class Response:
         self._usage = Usage()
         self._audio_ms = 0.0
         self._ended = False
+        self._cancelled = False
 
     @property
     def out_of_band(self) -> bool:
@@ -407,12 +408,17 @@ class Response:
         """Complete without output: there was nothing to answer."""
         return self._done("completed", None, "completed")
 
+    def silent_from(self, now: float) -> float:
+        """When the last of what was sent has sounded; a cancelled response is silent at once."""
+        return now if self._cancelled else self.pacer.plays_until(now)
+
     def cancel(self, reason: CancelReason, now: float) -> list[ServerEvent]:
         """End at once; what was not sent is forgotten, and so is what was not heard."""
         if self._message is not None and self._conversation is not None and self._spoken:
             entry = self._conversation.get(self._message.item_id)
             if entry is not None and entry.heard_ms is None:
                 entry.heard_ms = self.pacer.played_ms(now)
+        self._cancelled = True
         return self._done("cancelled", Cancelled(reason), "incomplete")
 
     def failed(self, failure: Failure, now: float) -> list[ServerEvent]:

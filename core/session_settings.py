@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from core.validation import validate
-from protocol import ErrorCode, InvalidRequest, Session
+from protocol import ErrorCode, InvalidRequest, Session, SessionKind
 
 SERVER_OWNED = frozenset({"type", "object", "id", "expires_at", "client_secret", "model"})
-"""Fields a client may send back and the server keeps: the model is the connection's."""
+"""Fields a client may send back and the server keeps: kind and model are the connection's."""
 
 
 def merge_session(
@@ -27,7 +27,7 @@ def merge_session(
     """
     merged = current.model_dump()
     fallback = defaults.model_dump()
-    for key, value in patch.items():
+    for key, value in _served(patch, current.type).items():
         if key in SERVER_OWNED:
             continue
         if key == "audio" and isinstance(value, dict):
@@ -35,6 +35,30 @@ def merge_session(
         else:
             merged[key] = _or_default(Session, key, value, fallback)
     return validate(Session, merged, "session")
+
+
+def check_kind(session: Session, kind: SessionKind) -> None:
+    """Refuse an update that was written for the other kind of session (protocol reference §5).
+
+    Raises:
+        InvalidRequest: code `invalid_parameter`.
+    """
+    if session.type != kind:
+        raise InvalidRequest(
+            ErrorCode.INVALID_PARAMETER,
+            f"Passing a {kind} session update event to a {session.type} session is not allowed.",
+        )
+
+
+def _served(patch: Mapping[str, Any], kind: SessionKind) -> Mapping[str, Any]:
+    """What of a patch the kind of session has: a transcription session has ears only."""
+    if kind == "realtime":
+        return patch
+    served = {key: patch[key] for key in ("audio", "include") if key in patch}
+    audio = served.get("audio")
+    if isinstance(audio, Mapping):
+        served["audio"] = {side: value for side, value in audio.items() if side == "input"}
+    return served
 
 
 def _merge_audio(

@@ -11,12 +11,12 @@ from dataclasses import replace
 from typing import Any
 
 from dialects import beta_client, client_events, ga
-from dialects.beta_client import FORMATS, param_to_beta
+from dialects.beta_client import FORMATS, TRANSCRIPTION_FIELDS, param_to_beta
 from dialects.objects import (
     Json,
+    audio_input_json,
     item_json,
     response_json,
-    session_json,
     tool_json,
 )
 from protocol import (
@@ -48,6 +48,7 @@ from protocol import (
     SessionCreated,
     SessionUpdated,
     SessionView,
+    TimeoutTriggered,
 )
 
 CANCEL_IDLE_MESSAGE = "no ongoing response to cancel"
@@ -63,7 +64,7 @@ _EVENT_NAMES: Mapping[type, str] = {
     OutputTranscriptDelta: "response.audio_transcript.delta",
     OutputTranscriptDone: "response.audio_transcript.done",
 }
-_SUPPRESSED = frozenset({ItemDone})
+_SUPPRESSED = frozenset({ItemDone, TimeoutTriggered})
 
 
 def decode(event: dict[str, Any]) -> ClientEvent:
@@ -82,7 +83,7 @@ def unknown_parameters(event: dict[str, Any]) -> list[str]:
 
 
 def encode(event: ServerEvent, event_id: str) -> Json | None:
-    """The JSON object of one server event; None for `conversation.item.done`.
+    """The JSON object of one server event; None for those that beta does not have.
 
     Args:
         event: What the core emitted.
@@ -92,14 +93,31 @@ def encode(event: ServerEvent, event_id: str) -> Json | None:
     if kind in _SUPPRESSED:
         return None
     name = _EVENT_NAMES.get(kind, event.type)
+    if isinstance(event, SessionCreated | SessionUpdated):
+        prefix = "transcription_" if event.session.settings.type == "transcription" else ""
+        name = prefix + event.type
     return {"type": name, "event_id": event_id, **_BODIES[kind](event)}
 
 
 def session_fields(view: SessionView) -> Json:
-    """The flat beta session."""
-    ga_session = session_json(view)
-    heard, spoken = ga_session["audio"]["input"], ga_session["audio"]["output"]
+    """The flat beta session, of either kind."""
+    if view.settings.type == "transcription":
+        fields = _realtime_fields(view)
+        # Nothing answers and nothing can be interrupted: these two are not shown.
+        detection = _without(fields["turn_detection"], "create_response", "interrupt_response")
+        fields["turn_detection"] = detection
+        return {
+            "id": view.id,
+            "object": "realtime.transcription_session",
+            "expires_at": view.expires_at,
+            **{name: fields[name] for name in TRANSCRIPTION_FIELDS},
+        }
+    return _realtime_fields(view)
+
+
+def _realtime_fields(view: SessionView) -> Json:
     session = view.settings
+    heard = audio_input_json(session.audio.input)
     return {
         "id": view.id,
         "object": "realtime.session",
@@ -117,10 +135,10 @@ def session_fields(view: SessionView) -> Json:
         "tool_choice": _tool_choice(session.tool_choice),
         "temperature": session.temperature,
         "max_response_output_tokens": session.max_output_tokens,
-        "speed": spoken["speed"],
+        "speed": session.audio.output.speed,
         "tracing": session.tracing,
         "client_secret": None,
-        "include": ga_session["include"],
+        "include": list(session.include) if session.include is not None else None,
     }
 
 

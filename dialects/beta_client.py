@@ -39,6 +39,15 @@ _SESSION_PATHS: Mapping[str, str] = {
     "max_output_tokens": "max_output_tokens",
     "max_response_output_tokens": "max_output_tokens",
 }
+TRANSCRIPTION_FIELDS = (
+    "input_audio_format",
+    "input_audio_transcription",
+    "turn_detection",
+    "input_audio_noise_reduction",
+    "include",
+)
+"""What a flat transcription session shows and lets its client change."""
+_TRANSCRIPTION_PATHS = {name: _SESSION_PATHS[name] for name in TRANSCRIPTION_FIELDS}
 _RESPONSE_PATHS: Mapping[str, str] = {
     "conversation": "conversation",
     "input": "input",
@@ -85,6 +94,16 @@ def to_ga(event: WireEvent) -> WireEvent:
             fields = cast("dict[str, Any]", session)
             mapped = _unflattened(fields, _SESSION_PATHS, "session")
             return {**event, "session": {"type": "realtime", **mapped}}
+        case "transcription_session.update":
+            if not isinstance(session, dict):
+                return {**event, "type": "session.update"}
+            fields = cast("dict[str, Any]", session)
+            mapped = _unflattened(fields, _TRANSCRIPTION_PATHS, "session")
+            return {
+                **event,
+                "type": "session.update",
+                "session": {"type": "transcription", **mapped},
+            }
         case "response.create" if isinstance(response, dict):
             fields = cast("dict[str, Any]", response)
             entries: object = fields.get("input")
@@ -95,13 +114,6 @@ def to_ga(event: WireEvent) -> WireEvent:
         case "conversation.item.create":
             _refuse_images(item, "item")
             return event
-        case "transcription_session.update":
-            raise InvalidRequest(
-                ErrorCode.INVALID_VALUE,
-                "Invalid value: 'transcription_session.update'. "
-                "This server does not serve transcription sessions.",
-                "type",
-            )
         case _:
             return event
 
@@ -122,6 +134,10 @@ def unknown_parameters(event: WireEvent) -> list[str]:
     """Paths of `event` that this server ignores, for the log."""
     known = {
         "session.update": ("session", {*_SESSION_PATHS, *SERVER_ONLY_FIELDS}),
+        "transcription_session.update": (
+            "session",
+            {*TRANSCRIPTION_FIELDS, *SERVER_ONLY_FIELDS, "modalities"},
+        ),
         "response.create": ("response", {*_RESPONSE_PATHS}),
     }.get(str(event.get("type")))
     if known is None:
@@ -156,6 +172,10 @@ def _converted(name: str, value: Any, path: str) -> Any:
             if value not in FORMATS:
                 raise unsupported_value(value, tuple(FORMATS), path)
             return dict(FORMATS[value])
+        case "turn_detection" if isinstance(value, dict):
+            # Beta never had an idle timeout, nor the event that reports one.
+            fields = cast("dict[str, Any]", value)
+            return {key: field for key, field in fields.items() if key != "idle_timeout_ms"}
         case "modalities":
             return _output_modalities(value, path)
         case "tool_choice" if isinstance(value, str):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, cast, get_args
 
 import pybase64
 from pydantic import Field
@@ -27,12 +27,14 @@ from protocol import (
     ResponseCreate,
     ResponseParams,
     Session,
+    SessionKind,
     SessionUpdate,
     WireModel,
 )
 
 WireEvent = dict[str, Any]
 
+SESSION_KINDS = get_args(SessionKind)
 SERVER_ONLY_FIELDS = frozenset({"type", "object", "id", "expires_at", "client_secret"})
 """Session fields that clients echo back although only the server sets them."""
 
@@ -81,6 +83,7 @@ def unknown_parameters(event: WireEvent) -> list[str]:
     response: object = event.get("response")
     if event.get("type") == "session.update":
         unknown = unknown_fields(Session, session, "session")
+        unknown += _unheard(session)
         return [path for path in unknown if path not in _IGNORED_IN_SESSION]
     if event.get("type") == "response.create":
         unknown = unknown_fields(ResponseParams, response, "response")
@@ -89,6 +92,17 @@ def unknown_parameters(event: WireEvent) -> list[str]:
 
 
 # --- one decoder per event ------------------------------------------------------------------
+
+def _unheard(session: object) -> list[str]:
+    """Paths that only a realtime session has, in the update of a transcription session."""
+    fields = cast("dict[str, Any]", session) if isinstance(session, dict) else {}
+    if fields.get("type") != "transcription":
+        return []
+    known = Session.model_fields.keys() - {"audio", "include"}
+    audio: object = fields.get("audio")
+    paths = [f"session.{name}" for name in fields if name in known]
+    return paths + (["session.audio.output"] if isinstance(audio, dict) and "output" in audio else [])
+
 
 _IGNORED_IN_SESSION = frozenset(f"session.{name}" for name in SERVER_ONLY_FIELDS)
 
@@ -143,13 +157,8 @@ def _decoder(event: WireEvent) -> Callable[[WireEvent, str | None], ClientEvent]
 def _session_update(event: WireEvent, event_id: str | None) -> ClientEvent:
     session = validate(_WithSession, event, "").session
     kind = validate(_SessionHead, session, "session").type
-    if kind == "transcription":
-        raise InvalidRequest(
-            ErrorCode.INVALID_PARAMETER,
-            "Passing a transcription session update event to a realtime session is not allowed.",
-        )
-    if kind != "realtime":
-        raise unsupported_value(kind, ("realtime", "transcription"), "session.type")
+    if kind not in SESSION_KINDS:
+        raise unsupported_value(kind, SESSION_KINDS, "session.type")
     return SessionUpdate(with_flat_tools(session, "session"), event_id)
 
 

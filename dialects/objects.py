@@ -10,6 +10,7 @@ from typing import Any, assert_never
 import pybase64
 
 from protocol import (
+    AudioInput,
     Cancelled,
     Content,
     CustomVoice,
@@ -35,11 +36,23 @@ from protocol import (
 
 Json = dict[str, Any]
 
+MAX_REPLAYED_BYTES = 3_000_000
+"""Longest user audio given back, a minute: LiveKit's client refuses frames over 4 MiB."""
+
 
 def session_json(view: SessionView) -> Json:
     """The whole effective session, defaults included."""
     session = view.settings
-    heard, spoken = session.audio.input, session.audio.output
+    spoken = session.audio.output
+    if session.type == "transcription":
+        return {
+            "type": "transcription",
+            "object": "realtime.transcription_session",
+            "id": view.id,
+            "expires_at": view.expires_at,
+            "audio": {"input": audio_input_json(session.audio.input)},
+            "include": list(session.include) if session.include is not None else None,
+        }
     return {
         "type": "realtime",
         "object": "realtime.session",
@@ -57,18 +70,7 @@ def session_json(view: SessionView) -> Json:
         "prompt": session.prompt,
         "expires_at": view.expires_at,
         "audio": {
-            "input": {
-                "format": heard.format.model_dump(),
-                "transcription": transcription_json(heard.transcription),
-                "noise_reduction": (
-                    heard.noise_reduction.model_dump(exclude_none=True)
-                    if heard.noise_reduction
-                    else None
-                ),
-                "turn_detection": (
-                    heard.turn_detection.model_dump() if heard.turn_detection else None
-                ),
-            },
+            "input": audio_input_json(session.audio.input),
             "output": {
                 "format": spoken.format.model_dump(),
                 "voice": voice_json(spoken.voice),
@@ -76,6 +78,17 @@ def session_json(view: SessionView) -> Json:
             },
         },
         "include": list(session.include) if session.include is not None else None,
+    }
+
+
+def audio_input_json(heard: AudioInput) -> Json:
+    """`session.audio.input`."""
+    reduction, detection = heard.noise_reduction, heard.turn_detection
+    return {
+        "format": heard.format.model_dump(),
+        "transcription": transcription_json(heard.transcription),
+        "noise_reduction": reduction.model_dump(exclude_none=True) if reduction else None,
+        "turn_detection": detection.model_dump() if detection else None,
     }
 
 
@@ -154,10 +167,12 @@ def content_json(part: Content, *, with_audio: bool = False) -> Json:
         case InputText():
             return {"type": "input_text", "text": part.text}
         case InputAudio():
-            replayed = with_audio and part.audio is not None
+            replayed = part.audio if with_audio else None
+            if replayed is not None and len(replayed) > MAX_REPLAYED_BYTES:
+                replayed = None
             return {
                 "type": "input_audio",
-                **({"audio": base64_text(part.audio or b"")} if replayed else {}),
+                **({} if replayed is None else {"audio": base64_text(replayed)}),
                 "transcript": part.transcript,
             }
         case InputImage():
@@ -242,6 +257,12 @@ def usage_json(usage: Usage) -> Json:
 def base64_text(audio: bytes) -> str:
     """Standard base64 with padding."""
     return pybase64.b64encode_as_string(audio)
+
+
+def http_error(message: str, code: str | None = None, param: str | None = None) -> Json:
+    """The body of an HTTP answer that refuses a request (protocol reference §6)."""
+    error = {"message": message, "type": "invalid_request_error", "param": param, "code": code}
+    return {"error": error}
 
 
 def _if_set(**fields: Any) -> Json:

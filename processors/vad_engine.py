@@ -52,6 +52,8 @@ class VadStream:
     """
 
     __slots__ = (
+        "_accounted",
+        "_changes",
         "_context",
         "_detector",
         "_engine",
@@ -79,6 +81,9 @@ class VadStream:
         self._context = np.zeros(CONTEXT_SAMPLES, np.float32)
         self._state = np.zeros((STATE_LAYERS, STATE_SIZE), np.float32)
         self._silent_windows = 0
+        self._accounted = 0
+        # Rules to come: how many windows must have been accounted for, threshold, silence window.
+        self._changes: deque[tuple[int, float, int]] = deque()
         self._epoch = 0
         self._queued = False
         self._open = True
@@ -90,8 +95,10 @@ class VadStream:
         return self._detector.speaking
 
     def configure(self, threshold: float, silence_ms: int) -> None:
-        """Change the rule from the next window on; a turn that is under way goes on."""
-        self._detector.configure(threshold, silence_ms)
+        """Change the rule from the next sample fed on; a turn that is under way goes on."""
+        ahead = self._waiting.samples // WINDOW_SAMPLES
+        self._changes.append((self._accounted + ahead, threshold, silence_ms))
+        self._apply_changes()
 
     def reset(self, position: int) -> None:
         """Forget all that was fed, a turn under way included, without a callback.
@@ -100,6 +107,8 @@ class VadStream:
             position: What the next sample fed is counted as.
         """
         self._discard()
+        while self._changes:
+            self._detector.configure(*self._changes.popleft()[1:])
         self._detector.reset(position)
         self._reset_rule.reset()
         self._clear_model_state()
@@ -152,8 +161,14 @@ class VadStream:
         self._silent_windows += 1
         return self._silent_windows > SILENT_WINDOWS_SHOWN and not self._detector.speaking
 
+    def _apply_changes(self) -> None:
+        while self._changes and self._changes[0][0] <= self._accounted:
+            self._detector.configure(*self._changes.popleft()[1:])
+
     def _account(self, probability: float, rms: float) -> None:
         event = self._detector.push(probability, rms)
+        self._accounted += 1
+        self._apply_changes()
         if self._reset_rule.push(probability, self._detector.speaking):
             self._clear_model_state()
         if event is not None:

@@ -7,24 +7,26 @@ import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 from fastapi import FastAPI
 
 import main
 from config import ServerSettings, Settings
+from handshake import Handshake
 from protocol import (
     Disconnected,
     InputAudioClear,
     InputAudioCleared,
     InvalidRequest,
-    Session,
     SessionCreated,
     SessionUpdate,
     SessionUpdated,
     SessionView,
     error_event,
 )
+from realtime_session import first_settings
 from transport import Connection
 
 
@@ -35,6 +37,8 @@ def server_settings(**server: Any) -> Settings:
 
 class FakeEngines:
     """Engines that do nothing but remember whether they run."""
+
+    stt = SimpleNamespace(name="fake", languages=frozenset({"en"}))
 
     def __init__(self, failure: Exception | None = None) -> None:
         self.running = False
@@ -55,9 +59,13 @@ class FakeEngines:
 class FakeSession:
     """A session without a conversation: it answers what needs no core, and every error."""
 
-    def __init__(self, connection: Connection, engines: Any, settings: Settings, model: str):
+    def __init__(
+        self, connection: Connection, engines: Any, settings: Settings, handshake: Handshake
+    ):
         self._connection = connection
-        self._view = SessionView("sess_1", 3600, Session(model=model))
+        changes = handshake.secret.session if handshake.secret else None
+        first = first_settings(settings, handshake.model, changes)
+        self._view = SessionView("sess_1", 3600, first)
         self._shutdown = asyncio.Event()
         self._reason = ""
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from config import VARIABLES, Settings, load_settings
 from protocol import ConfigError
@@ -33,6 +33,7 @@ def leaf(settings: Settings, path: str) -> Any:
             "server.allowed_origins",
             ("https://a.example", "http://b.example:8080"),
         ),
+        ("CLIENT_SECRET_KEY", "s" * 16, "server.client_secret_key", SecretStr("s" * 16)),
         ("DEBUG", "true", "server.debug", True),
         ("DEBUG", "0", "server.debug", False),
         ("REALTIME_DIALECT", "beta", "server.dialect", "beta"),
@@ -78,6 +79,7 @@ def test_an_empty_value_counts_as_unset(variable: str, text: str) -> None:
         ({"SERVER_PORT": "65536"}, "SERVER_PORT", "less than or equal to 65535"),
         ({"SERVER_PORT": "-1"}, "SERVER_PORT", "greater than or equal to 0"),
         ({"DEBUG": "maybe"}, "DEBUG", "true or false"),
+        ({"CLIENT_SECRET_KEY": "s" * 15}, "CLIENT_SECRET_KEY", "at least 16 characters"),
         ({"REALTIME_DIALECT": "alpha"}, "REALTIME_DIALECT", "'auto', 'ga' or 'beta'"),
         ({"STT_PROVIDER": "whisper"}, "STT_PROVIDER", "'auto', 'pocketsphinx' or 'scripted'"),
         ({"POCKETSPHINX_MODE": "words"}, "POCKETSPHINX_MODE", "'general' or 'phrases'"),

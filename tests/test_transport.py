@@ -306,7 +306,6 @@ def test_any_model_is_accepted(query: dict[str, str], model: str) -> None:
     [
         ({"intent": "transcription", "model": "gpt-realtime"}, "invalid_model"),
         ({"intent": "transcription", "deployment": "D"}, "invalid_model"),
-        ({"intent": "transcription"}, "invalid_parameter"),
         ({"call_id": "rtc_1"}, "invalid_parameter"),
     ],
 )
@@ -317,6 +316,12 @@ def test_other_kinds_of_session_are_refused(query: dict[str, str], code: str) ->
     assert caught.value.close_reason == f"invalid_request_error.{code}"
 
 
+def test_a_transcription_session_is_asked_for_by_intent() -> None:
+    asked = handshake.negotiate(upgrade({}, {"intent": "transcription"}), Settings())
+    assert (asked.kind, asked.dialect) == ("transcription", "ga")
+    assert handshake.negotiate(upgrade({}, {"model": "m"}), Settings()).kind == "realtime"
+
+
 # --- messages ---------------------------------------------------------------------------------
 
 
@@ -325,6 +330,13 @@ def text(**event: Any) -> dict[str, Any]:
 
 
 TOO_LONG = "x" * transport.MAX_MESSAGE_BYTES
+
+
+def nested(levels: int) -> Any:
+    value: Any = 1
+    for level in range(levels):
+        value = [value] if level % 2 else {"a": value}
+    return value
 
 
 @pytest.mark.parametrize(
@@ -340,6 +352,7 @@ TOO_LONG = "x" * transport.MAX_MESSAGE_BYTES
         (text(event_id="e"), "invalid_event", None, "e", "'type' field is missing"),
         (text(event_id=7), "invalid_event", None, None, "'type' field is missing"),
         (text(type=1, event_id="e"), "invalid_type", "type", "e", "'type'"),
+        (text(type="x", event_id="e", a=nested(100)), "invalid_event", None, "e", "100 levels deep"),
         (text(type="x", pad=TOO_LONG), "invalid_event", None, None, "22020096 bytes"),
         ({"text": "é" * (len(TOO_LONG) // 2 + 1)}, "invalid_event", None, None, "22020096 bytes"),
     ],
@@ -352,6 +365,10 @@ def test_a_message_that_is_no_event_is_an_error(
     error = caught.value
     assert (error.code, error.param, error.event_id) == (code, param, event_id)
     assert words in error.message
+
+
+def test_nesting_up_to_the_limit_is_fine() -> None:
+    assert transport.parse_message(text(type="x", a=nested(99)))["a"] == nested(99)
 
 
 @pytest.mark.parametrize(

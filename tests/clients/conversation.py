@@ -14,6 +14,7 @@ from tests.oracle import WireEvent
 
 BOUNDS_TOLERANCE_MS = 100
 PREFIX_PADDING_MS = 300
+INTERRUPTED_AFTER_MS = 1500
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,6 @@ class Clip:
     pcm: bytes
     speech_start_ms: float
     speech_end_ms: float
-    transcript: str
 
 
 class Microphone:
@@ -80,28 +80,27 @@ class Microphone:
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
-    """A user turn and what answered it."""
-
-    item_id: str
-    heard: str
-    reply: Reply
-
-
-@dataclass(frozen=True, slots=True)
 class Reply:
-    """One response."""
+    """One response, as far as it was sent."""
 
     response: WireEvent
     transcript: str
     audio_ms: float
 
 
-async def expect_user_turn(wire: Wire, clip: Clip, *, silence_ms: int = 500) -> tuple[str, str]:
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A user turn and what answered it."""
+
+    heard: str
+    reply: Reply
+
+
+async def expect_user_turn(wire: Wire, clip: Clip, *, silence_ms: int = 500) -> str:
     """Wait for a recording to be detected, within tolerance of its bounds, and transcribed.
 
     Returns:
-        The item's id and its transcript.
+        The transcript.
     """
     started = await wire.wait_for("input_audio_buffer.speech_started")
     item_id = started["item_id"]
@@ -109,17 +108,18 @@ async def expect_user_turn(wire: Wire, clip: Clip, *, silence_ms: int = 500) -> 
     assert stopped["item_id"] == item_id
     # What lies behind the speech may still be on its way.
     said_at_ms = wire.position_ms(clip.pcm[: int(clip.speech_end_ms) * BYTES_PER_MS])
-    start_error_ms = (
-        started["audio_start_ms"] + PREFIX_PADDING_MS - said_at_ms - clip.speech_start_ms
-    )
-    end_error_ms = stopped["audio_end_ms"] - silence_ms - said_at_ms - clip.speech_end_ms
+    # There is no padding before the first sample of the session.
+    wanted_start_ms = max(said_at_ms + clip.speech_start_ms - PREFIX_PADDING_MS, 0)
+    wanted_end_ms = said_at_ms + clip.speech_end_ms + silence_ms
+    start_error_ms = started["audio_start_ms"] - wanted_start_ms
+    end_error_ms = stopped["audio_end_ms"] - wanted_end_ms
     assert abs(start_error_ms) <= BOUNDS_TOLERANCE_MS, f"start off by {start_error_ms} ms"
     assert abs(end_error_ms) <= BOUNDS_TOLERANCE_MS, f"end off by {end_error_ms} ms"
     completed = await wire.wait_for(
         "conversation.item.input_audio_transcription.completed",
         where=lambda event: event["item_id"] == item_id,
     )
-    return item_id, completed["transcript"]
+    return completed["transcript"]
 
 
 async def expect_reply(wire: Wire, *, status: str = "completed") -> Reply:
@@ -148,23 +148,23 @@ async def rest_of_reply(wire: Wire, response_id: str, *, status: str) -> Reply:
 
 async def expect_spoken_turn(wire: Wire, clip: Clip, *, silence_ms: int = 500) -> Turn:
     """Wait for a user turn and its spoken reply."""
-    item_id, heard = await expect_user_turn(wire, clip, silence_ms=silence_ms)
+    heard = await expect_user_turn(wire, clip, silence_ms=silence_ms)
     reply = await expect_reply(wire)
     assert heard
     assert reply.transcript
     # Even the shortest reply is a word or two long.
     assert reply.audio_ms > 300
-    return Turn(item_id, heard, reply)
+    return Turn(heard, reply)
 
 
 async def expect_interruption(
-    wire: Wire, say: Callable[[], Awaitable[object]], clip: Clip, *, silence_ms: int = 500
+    wire: Wire, say: Callable[[Clip], Awaitable[object]], clip: Clip, *, silence_ms: int = 500
 ) -> tuple[Reply, Turn]:
     """Speak into a long reply that is about to begin: it must be cancelled and followed by another.
 
     Args:
         wire: The connection.
-        say: Starts speaking `clip`.
+        say: Speaks a recording.
         clip: What is spoken into the reply.
         silence_ms: The silence window of turn detection.
 
@@ -173,11 +173,16 @@ async def expect_interruption(
     """
     created = await wire.wait_for("response.created")
     response_id = created["response"]["id"]
-    for _ in range(10):
-        await wire.wait_for("response.output_audio.delta", "response.audio.delta")
-    await say()
+    await wire.wait_for("response.output_audio.delta", "response.audio.delta")
+    await listen(INTERRUPTED_AFTER_MS)
+    await say(clip)
     cancelled = await rest_of_reply(wire, response_id, status="cancelled")
     details = cancelled.response["status_details"]
     assert (details["type"], details["reason"]) == ("cancelled", "turn_detected")
-    assert cancelled.audio_ms > 0
+    assert cancelled.audio_ms > INTERRUPTED_AFTER_MS
     return cancelled, await expect_spoken_turn(wire, clip, silence_ms=silence_ms)
+
+
+async def listen(duration_ms: float) -> None:
+    """Be the user who hears a reply out: clients play in real time what comes faster."""
+    await asyncio.sleep(duration_ms / 1000)

@@ -11,10 +11,19 @@ import pytest
 from agents import function_tool
 from agents.realtime import (
     RealtimeAgent,
+    RealtimeAudioInterrupted,
+    RealtimeError,
     RealtimeHistoryAdded,
     RealtimeHistoryUpdated,
     RealtimeRunner,
     RealtimeSessionEvent,
+)
+from agents.realtime.items import (
+    AssistantAudio,
+    AssistantMessageItem,
+    InputAudio,
+    RealtimeToolCallItem,
+    UserMessageItem,
 )
 
 from tests.clients.conversation import (
@@ -50,6 +59,7 @@ async def test_spoken_conversation_with_tool_and_barge_in(
     agent = RealtimeAgent(name="assistant", instructions="Be brief.", tools=[get_weather])
     events: list[RealtimeSessionEvent] = []
     history: list[Any] = []
+    changed = asyncio.Event()
     forward, weather = clip("en_go_forward"), clip("en_weather")
     async with tapped(gateway.port, "ga") as tap:
         session = await RealtimeRunner(agent).run(
@@ -63,6 +73,7 @@ async def test_spoken_conversation_with_tool_and_barge_in(
                     history[:] = event.history
                 elif isinstance(event, RealtimeHistoryAdded):
                     history.append(event.item)
+                changed.set()
 
         async with session:
             wire = tap.wire
@@ -73,27 +84,53 @@ async def test_spoken_conversation_with_tool_and_barge_in(
                 first = await expect_spoken_turn(wire, forward, silence_ms=SEMANTIC_SILENCE_MS)
 
                 await microphone.say(weather)
-                await expect_user_turn(wire, weather, silence_ms=SEMANTIC_SILENCE_MS)
+                asked = await expect_user_turn(wire, weather, silence_ms=SEMANTIC_SILENCE_MS)
                 calling = await expect_reply(wire)
                 assert [item["type"] for item in calling.response["output"]] == ["function_call"]
                 report = await expect_reply(wire)
                 assert "sunny and 21 degrees" in report.transcript
 
                 await microphone.say(story_clip)
-                await expect_user_turn(wire, story_clip, silence_ms=SEMANTIC_SILENCE_MS)
+                story = await expect_user_turn(wire, story_clip, silence_ms=SEMANTIC_SILENCE_MS)
                 cancelled, last = await expect_interruption(
-                    wire, lambda: microphone.say(forward), forward, silence_ms=SEMANTIC_SILENCE_MS
+                    wire, microphone.say, forward, silence_ms=SEMANTIC_SILENCE_MS
                 )
                 (item,) = cancelled.response["output"]
                 await wire.wait_for(
                     "conversation.item.truncated", where=lambda e: e["item_id"] == item["id"]
                 )
-                await wire.wait_for("conversation.item.retrieved")
+                async with asyncio.timeout(10):
+                    while not _ends_with(history, last.reply.transcript):
+                        await changed.wait()
+                        changed.clear()
         await reading
 
-    print(history)
-    print([e.type for e in events if e.type != 'raw_model_event'])
     assert wire.events_of("error") == []
-    assert len(cities) == 1
-    assert [event.type for event in events if event.type == "error"] == []
+    assert [event for event in events if isinstance(event, RealtimeError)] == []
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+    assert cities == ["paris"]
+    spoken, heard = [first.reply, report, cancelled, last.reply], []
+    for item in history:
+        match item:
+            case UserMessageItem(content=[InputAudio(transcript=transcript)]):
+                heard.append(transcript)
+            case AssistantMessageItem(content=[AssistantAudio(transcript=transcript)]):
+                # What the user spoke over has been truncated; the rest is whole.
+                assert transcript
+                assert spoken.pop(0).transcript.startswith(transcript)
+            case RealtimeToolCallItem():
+                assert (item.name, item.output) == ("get_weather", "sunny and 21 degrees")
+            case _:
+                raise AssertionError(f"not part of this conversation: {item}")
+    assert not spoken
+    assert [item.type for item in history].index("function_call") == 3
+    assert heard == [first.heard, asked, story, last.heard]
+    assert sum(isinstance(event, RealtimeAudioInterrupted) for event in events) >= 1
+
+
+def _ends_with(history: list[Any], transcript: str) -> bool:
+    match history[-1]:
+        case AssistantMessageItem(content=[AssistantAudio(transcript=last)]):
+            return last == transcript
+        case _:
+            return False

@@ -13,7 +13,6 @@ from tests.clients.conversation import (
     Clip,
     Microphone,
     expect_interruption,
-    expect_reply,
     expect_spoken_turn,
     expect_user_turn,
 )
@@ -76,7 +75,7 @@ async def _converse(tap: Tap, dialect: Dialect, clips: list[Clip], story: Clip) 
 
             await microphone.say(story)
             await expect_user_turn(wire, story)
-            await expect_interruption(wire, lambda: microphone.say(clips[0]), clips[0])
+            await expect_interruption(wire, microphone.say, clips[0])
     await reading
     assert wire.events_of("error") == []
     assert seen == [entry.event["type"] for entry in wire.received]
@@ -87,7 +86,10 @@ async def test_spoken_conversation_with_barge_in(
 ) -> None:
     first = [clip("en_go_forward"), clip("en_seven_of_clubs")]
     second = [clip("en_weather"), clip("en_cards_long")]
-    async with tapped(gateway.port, "ga") as ga, tapped(gateway.port, "beta") as beta:
-        async with asyncio.TaskGroup() as both:
-            both.create_task(_converse(ga, "ga", first, story_clip))
-            both.create_task(_converse(beta, "beta", second, story_clip))
+    async with (
+        tapped(gateway.port, "ga") as ga,
+        tapped(gateway.port, "beta") as beta,
+        asyncio.TaskGroup() as both,
+    ):
+        both.create_task(_converse(ga, "ga", first, story_clip))
+        both.create_task(_converse(beta, "beta", second, story_clip))

@@ -20,7 +20,6 @@ from pipecat.pipeline.pipeline import Pipeline
 from pipecat.pipeline.worker import PipelineParams, PipelineWorker
 from pipecat.processors.aggregators.llm_context import LLMContext
 from pipecat.processors.aggregators.llm_response_universal import LLMContextAggregatorPair
-from pipecat.processors.frame_processor import FrameProcessor
 from pipecat.services.llm_service import FunctionCallParams
 from pipecat.services.openai.realtime.events import (
     AudioConfiguration,
@@ -38,8 +37,8 @@ from tests.clients.conversation import (
     Microphone,
     expect_interruption,
     expect_reply,
-    expect_spoken_turn,
     expect_user_turn,
+    listen,
 )
 from tests.clients.gateway import Gateway
 from tests.clients.wiretap import tapped
@@ -51,9 +50,7 @@ class _Loudspeaker(BaseOutputTransport):
     """Pipecat's output transport, which plays in real time and can be interrupted."""
 
     def __init__(self) -> None:
-        super().__init__(
-            TransportParams(audio_out_enabled=True, audio_out_sample_rate=_RATE_HZ)
-        )
+        super().__init__(TransportParams(audio_out_enabled=True, audio_out_sample_rate=_RATE_HZ))
         self.played_s = 0.0
 
     async def start(self, frame: StartFrame) -> None:
@@ -73,6 +70,21 @@ class _Bot:
     context: LLMContext
     loudspeaker: _Loudspeaker
     errors: list[str] = field(default_factory=list[str])
+    turn_ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def messages(self) -> list[tuple[str, str]]:
+        """Role and text of the client's own context; the call's id for a tool call."""
+        found: list[tuple[str, str]] = []
+        for message in self.context.get_messages():
+            assert isinstance(message, dict)
+            content = message.get("content")
+            if calls := message.get("tool_calls"):
+                (call,) = calls
+                content = call["id"]
+            assert isinstance(content, str)
+            found.append((message["role"], content))
+        return found
 
     async def hear(self, pcm: bytes) -> None:
         frame = InputAudioRawFrame(audio=pcm, sample_rate=_RATE_HZ, num_channels=1)
@@ -87,9 +99,7 @@ async def _running_bot(port: int, *tools: Any) -> AsyncGenerator[_Bot]:
         settings=OpenAIRealtimeLLMService.Settings(
             system_instruction="Be brief.",
             session_properties=SessionProperties(
-                audio=AudioConfiguration(
-                    input=AudioInput(transcription=InputAudioTranscription())
-                ),
+                audio=AudioConfiguration(input=AudioInput(transcription=InputAudioTranscription())),
             ),
         ),
     )
@@ -105,6 +115,10 @@ async def _running_bot(port: int, *tools: Any) -> AsyncGenerator[_Bot]:
     @worker.event_handler("on_pipeline_error")
     async def on_pipeline_error(worker: PipelineWorker, frame: ErrorFrame) -> None:
         bot.errors.append(frame.error)
+
+    @assistant.event_handler("on_assistant_turn_stopped")
+    async def on_assistant_turn_stopped(*_: Any) -> None:
+        bot.turn_ended.set()
 
     runner = WorkerRunner(handle_sigint=False)
     await runner.add_workers(worker)
@@ -130,36 +144,60 @@ async def test_spoken_conversation_with_tool_and_barge_in(
         cities.append(city)
         await params.result_callback({"weather": "sunny and 21 degrees"})
 
-    warnings: list[str] = []
-    sink = logger.add(lambda message: warnings.append(str(message)), level="WARNING")
+    complaints: list[str] = []
+    sink = logger.add(lambda message: complaints.append(str(message)), level="WARNING")
     forward, weather = clip("en_go_forward"), clip("en_weather")
     try:
-        async with tapped(gateway.port, "ga", marked=False) as tap, _running_bot(tap.port, get_weather) as bot:
-            while not tap.wires:
-                await asyncio.sleep(0.01)
-            wire = tap.wire
+        async with (
+            # The handshake of this client tells nothing; its first session.update does.
+            tapped(gateway.port, "ga", marked=False) as tap,
+            _running_bot(tap.port, get_weather) as bot,
+        ):
+            wire = await tap.connected()
             await wire.wait_for("session.updated")
             async with Microphone.open(bot.hear, chunk_ms=20) as microphone:
                 await bot.worker.queue_frame(LLMRunFrame())
                 greeting = await expect_reply(wire)
-                await microphone.say(forward)
-                first = await expect_spoken_turn(wire, forward)
                 await microphone.say(weather)
-                await expect_user_turn(wire, weather)
+                asked = await expect_user_turn(wire, weather)
                 calling = await expect_reply(wire)
                 report = await expect_reply(wire)
+                await listen(report.audio_ms)
+
                 await microphone.say(story_clip)
-                await expect_user_turn(wire, story_clip)
-                cancelled, last = await expect_interruption(
-                    wire, lambda: microphone.say(forward), forward
+                story = await expect_user_turn(wire, story_clip)
+                cancelled, last = await expect_interruption(wire, microphone.say, forward)
+                (item,) = cancelled.response["output"]
+                await wire.wait_for(
+                    "conversation.item.truncated", where=lambda e: e["item_id"] == item["id"]
                 )
-                await wire.wait_for("conversation.item.truncated")
-                await asyncio.sleep(last.reply.audio_ms/1000)
+                async with asyncio.timeout(10):
+                    while bot.messages[-1] != ("assistant", last.reply.transcript):
+                        await bot.turn_ended.wait()
+                        bot.turn_ended.clear()
     finally:
         logger.remove(sink)
-    for m in bot.context.messages: print(m)
-    print(bot.errors, warnings, cities, calling.response['output'], report)
-    import itertools
-    t0 = wire.received[0].at_s
-    for k, g in itertools.groupby(wire.received, lambda r: r.event["type"]):
-        g = list(g); print(f"{g[0].at_s-t0:8.3f} {k} x{len(g)}", (g[0].event.get("item") or {}).get("type",""), (g[0].event.get("item") or {}).get("role",""))
+
+    assert wire.events_of("error") == []
+    assert (bot.errors, complaints) == ([], [])
+    (call,) = calling.response["output"]
+    assert (call["type"], cities) == ("function_call", ["paris"])
+    said = bot.messages
+    # The user has spoken into two replies, of which Pipecat keeps what it has begun to play.
+    for position, reply in ((0, greeting), (-3, cancelled)):
+        role, words = said.pop(position)
+        assert role == "assistant"
+        assert words
+        assert reply.transcript.startswith(words)
+    # The question and the call it led to meet in its context only by chance in their order: one
+    # comes by way of the user's aggregator, the other by the assistant's.
+    assert ("user", asked) in said[:3]
+    said.remove(("user", asked))
+    assert said == [
+        ("assistant", call["call_id"]),
+        ("tool", '{"weather": "sunny and 21 degrees"}'),
+        ("assistant", report.transcript),
+        ("user", story),
+        ("user", last.heard),
+        ("assistant", last.reply.transcript),
+    ]

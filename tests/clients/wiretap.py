@@ -41,7 +41,7 @@ class Wire:
         self.input_audio = bytearray()
         self.cut: Exception | None = None
         self._taken: set[int] = set()
-        self._changed = asyncio.Condition()
+        self._changed = asyncio.Event()
 
     def events_of(self, *types: str) -> list[WireEvent]:
         """The server's events of these types so far."""
@@ -59,7 +59,7 @@ class Wire:
         """The server's first event of one of these types that no wait has returned yet."""
         seen = 0
         try:
-            async with asyncio.timeout(timeout_s), self._changed:
+            async with asyncio.timeout(timeout_s):
                 while True:
                     for index in range(seen, len(self.received)):
                         event = self.received[index].event
@@ -68,11 +68,13 @@ class Wire:
                             self._taken.add(index)
                             return event
                     seen = len(self.received)
+                    self._changed.clear()
                     await self._changed.wait()
         except TimeoutError:
             raise AssertionError(self._failure(types, timeout_s)) from None
 
-    async def take_client(self, text: str) -> None:
+    def take_client(self, text: str) -> None:
+        """Read an event of the client."""
         event = json.loads(text)
         self.oracle.client(event)
         if event["type"] == "input_audio_buffer.append":
@@ -80,12 +82,12 @@ class Wire:
         else:
             self.sent.append(event)
 
-    async def take_server(self, text: str) -> None:
+    def take_server(self, text: str) -> None:
+        """Read an event of the server."""
         event = json.loads(text)
         self.oracle.server(event)
         self.received.append(Received(time.monotonic(), event))
-        async with self._changed:
-            self._changed.notify_all()
+        self._changed.set()
 
     def _failure(self, types: tuple[str, ...], timeout_s: float) -> str:
         lines = [f"no {' or '.join(types)} within {timeout_s:g} s; the server sent:"]
@@ -112,7 +114,7 @@ class Tap:
     port: int = 0
     wires: list[Wire] = field(default_factory=list[Wire])
     handshakes: list[str] = field(default_factory=list[str])
-    _writers: set[asyncio.StreamWriter] = field(default_factory=set[asyncio.StreamWriter])
+    _connected: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def wire(self) -> Wire:
@@ -120,11 +122,17 @@ class Tap:
         (wire,) = self.wires
         return wire
 
+    async def connected(self) -> Wire:
+        """The only connection, once it is there."""
+        async with asyncio.timeout(10):
+            await self._connected.wait()
+        return self.wire
+
     async def serve(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
         wire = Wire(Oracle(self.dialect, opening=None if self.marked else "both"))
         self.wires.append(wire)
+        self._connected.set()
         server, to_server = await asyncio.open_connection("127.0.0.1", self.gateway_port)
-        self._writers |= {to_client, to_server}
 
         async def upstream() -> None:
             head = await client.readuntil(b"\r\n\r\n")
@@ -152,7 +160,7 @@ async def _relay(
     source: asyncio.StreamReader,
     target: asyncio.StreamWriter,
     parser: Protocol,
-    take: Callable[[str], object],
+    take: Callable[[str], None],
 ) -> None:
     message = b""
     while block := await source.read(1 << 16):
@@ -165,7 +173,7 @@ async def _relay(
             if event.opcode in (OP_TEXT, OP_CONT):
                 message += event.data
                 if event.fin:
-                    await take(message.decode())
+                    take(message.decode())
                     message = b""
     target.close()
 

@@ -211,6 +211,9 @@ def brief(output: Output) -> str:
             return f"speech_started {output.item_id} {output.audio_start_ms}ms"
         case p.SpeechStopped():
             return f"speech_stopped {output.item_id} {output.audio_end_ms}ms"
+        case p.TimeoutTriggered():
+            span = f"{output.audio_start_ms}-{output.audio_end_ms}ms"
+            return f"timeout_triggered {output.item_id} {span}"
         case p.ResponseCreated():
             return f"response.created {_response(output.response)}"
         case p.ResponseDone():

@@ -50,6 +50,7 @@ from protocol import (
     SpeechStarted,
     SpeechStopped,
     StatusDetails,
+    TimeoutTriggered,
     Transcription,
     TranscriptionCompleted,
     TranscriptionDelta,
@@ -117,6 +118,9 @@ GA_SESSION = SessionView(
         audio=SessionAudio(input=AudioInput(transcription=Transcription(model="whisper-1"))),
     ),
 )
+TRANSCRIPTION_SESSION = SessionView(
+    id="sess_" + "2".zfill(21), expires_at=1790000000, settings=Session(type="transcription")
+)
 BETA_SESSION = SessionView(
     id="sess_1",
     expires_at=1790000000,
@@ -149,7 +153,9 @@ GA: dict[int, ServerEvent] = {
     number: event for number, event in enumerate(SHARED, start=1) if event is not None
 } | {
     20: SessionCreated(GA_SESSION),
+    21: SessionCreated(TRANSCRIPTION_SESSION),
     22: SessionUpdated(GA_SESSION),
+    23: SessionUpdated(TRANSCRIPTION_SESSION),
     24: ItemAdded(None, HEARD),
     25: ItemAdded(None, TYPED),
     26: ItemAdded(None, Message("item_S", "system", "completed", (InputText("x"),))),
@@ -192,6 +198,7 @@ GA: dict[int, ServerEvent] = {
     50: OutputTranscriptDelta(*_PLACE, "H"),
     51: OutputTranscriptDone(*_PLACE, "Hi"),
     52: FunctionArgumentsDone(*_CALL_PLACE, "f", "{}"),
+    53: TimeoutTriggered(13216, 19232, USER),
 }
 
 BETA: dict[int, ServerEvent] = {

@@ -415,12 +415,6 @@ ERROR_ROWS: list[tuple[dict[str, Any], str, str, str | None]] = [
         "session.type",
     ),
     (
-        _update(type="transcription"),
-        "invalid_parameter",
-        "Passing a transcription session update event to a realtime session is not allowed.",
-        None,
-    ),
-    (
         _update(tools=[{"name": "f"}, {"type": "mcp", "server_label": "s"}]),
         "invalid_value",
         "Invalid value: 'mcp'. Supported values are: 'function'. "

@@ -30,7 +30,7 @@ async def locked_gateway() -> AsyncGenerator[Gateway]:
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def paced_gateway() -> AsyncGenerator[Gateway]:
     """The same with so short a lead that a reply of a few seconds is paced."""
-    async with run_gateway(output_lead_ms=SHORT_LEAD_MS) as running:
+    async with run_gateway(session={"output_lead_ms": SHORT_LEAD_MS}) as running:
         yield running
 
 

@@ -25,6 +25,10 @@ from providers.tone_tts import ToneProvider
 from service_providers import Engines
 from tests.harness import RealtimeClient, realtime_url, running_server
 
+STORY = (
+    "Once upon a time there was a lighthouse at the edge of a cold grey sea. "
+    "Its keeper was an old woman who had never once let the lamp go out."
+)
 SCRIPT = parse_script(
     """
 version: 1
@@ -42,22 +46,15 @@ rules:
   - {id: story, when: {user: {any: [story]}}, do: [{say: "%(story)s"}]}
   - {id: count, when: {user: {any: [count]}}, do: [{say: "One, two, three, four, five, six."}]}
   - {id: hang, when: {user: {any: [hang]}}, do: [{fault: llm.hang}]}
-  - {id: late-hang, when: {user: {any: [stall]}}, do: [{say: "Well now. Let me"}, {fault: llm.hang}]}
+  - {id: late-hang, when: {user: {any: [stall]}},
+     do: [{say: "Well now. Let me"}, {fault: llm.hang}]}
   - {id: error, when: {user: {any: [fail]}}, do: [{fault: llm.error, message: "out of order"}]}
   - {id: quota, when: {user: {any: [broke]}}, do: [{fault: llm.error, category: quota}]}
   - {id: late-error, when: {user: {any: [stumble]}},
      do: [{say: "I was about to"}, {fault: llm.disconnect}]}
   - {id: silent, when: {user: {any: [hush]}}, do: [{silent: true}]}
   - {id: pirate, when: {instructions: pirate}, do: [{say: "Arr, {user}."}]}
-""".replace(
-        "%(story)s",
-        "Once upon a time there was a lighthouse at the edge of a cold grey sea. "
-        "Its keeper was an old woman who had never once let the lamp go out.",
-    )
-)
-STORY = (
-    "Once upon a time there was a lighthouse at the edge of a cold grey sea. "
-    "Its keeper was an old woman who had never once let the lamp go out."
+""".replace("%(story)s", STORY)
 )
 HELLO, STORY_HEARD, THEN = SCRIPT.transcripts
 API_KEY = "sk-0123456789abcdef-e2e"
@@ -108,13 +105,13 @@ async def run_gateway(
     stt: SttProvider | None = None,
     llm: LlmProvider | None = None,
     tts: TtsProvider | None = None,
-    output_lead_ms: int = 5000,
+    session: dict[str, Any] | None = None,
     **server: Any,
 ) -> AsyncGenerator[Gateway]:
     """Serve the application with the scripted engines, or those given."""
     settings = Settings(
         server=ServerSettings.model_validate(server),
-        session=SessionSettings(output_lead_ms=output_lead_ms),
+        session=SessionSettings.model_validate(session or {}),
     )
     engines = Engines(
         stt or ScriptedSttProvider(SCRIPT.transcripts, SCRIPT.latency, SCRIPT.seed),

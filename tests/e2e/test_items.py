@@ -7,18 +7,20 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.gateway import HELLO, STORY, tone
+from tests.e2e.gateway import HELLO, STORY, Gateway, tone
 from tests.e2e.wire import (
     AUDIO,
     TEXT,
     added,
     ask,
+    begin,
     content_type,
-    fields,
+    ended,
     lives,
     named,
     refusal,
     respond,
+    retrieve,
 )
 from tests.harness import BYTES_PER_MS, RealtimeClient
 from tests.oracle import WireEvent
@@ -35,12 +37,7 @@ def message(text: str, role: str = "user", **members: Any) -> WireEvent:
 async def create(client: RealtimeClient, item: WireEvent, **members: Any) -> WireEvent:
     """Create an item; the event that says it was added."""
     await client.send({"type": "conversation.item.create", "item": item, **members})
-    return await added(client)
-
-
-async def retrieve(client: RealtimeClient, item_id: str) -> WireEvent:
-    await client.send({"type": "conversation.item.retrieve", "item_id": item_id})
-    return (await client.wait_for("conversation.item.retrieved"))["item"]
+    return await added(client, **({"id": item["id"]} if "id" in item else {}))
 
 
 async def create_three(client: RealtimeClient) -> None:
@@ -151,6 +148,15 @@ async def test_a_spoken_item_is_understood_before_it_is_answered(
     assert base64.b64decode(part["audio"]) == hello
 
 
+async def test_images_are_taken(gateway: Gateway) -> None:
+    async with gateway.connect() as client:
+        image = {"type": "input_image", "image_url": "data:image/png;base64,AAAA"}
+        content = [{"type": "input_text", "text": "what is this"}, image]
+        event = await create(client, {"type": "message", "role": "user", "content": content})
+        assert event["item"]["content"][1].items() >= image.items()
+        assert (await respond(client, **TEXT)).text == "You said: what is this."
+
+
 # --- retrieve and delete ----------------------------------------------------------------------
 
 
@@ -187,13 +193,10 @@ async def test_a_deleted_item_is_gone(client: RealtimeClient) -> None:
 async def test_deleting_the_item_that_is_being_made_cancels_its_response(
     client: RealtimeClient, modality: str
 ) -> None:
-    await client.say_text("stall")
-    overrides = TEXT if modality == "text" else AUDIO
-    await client.create_response(**fields(client.oracle.dialect, **overrides))
+    response_id = await begin(client, "stall", **(TEXT if modality == "text" else AUDIO))
     event = await added(client, role="assistant")
     await client.send({"type": "conversation.item.delete", "item_id": event["item"]["id"]})
-    done = await client.wait_for("response.done")
-    assert done["response"]["status"] == "cancelled"
+    assert (await ended(client, response_id))["status"] == "cancelled"
     await client.wait_for("conversation.item.deleted")
     assert (await ask(client, "hi", **TEXT)).status == "completed"
 
@@ -266,14 +269,12 @@ async def test_a_written_reply_cannot_be_truncated(
 
 async def test_a_reply_may_be_truncated_while_it_is_made(client: RealtimeClient) -> None:
     dialect = client.oracle.dialect
-    await client.say_text("stall")
-    await client.create_response()
+    response_id = await begin(client, "stall")
     delta = await client.wait_for(named(dialect, "response.output_audio.delta"))
     await truncate(client, delta["item_id"], 20)
     assert (await client.wait_for("conversation.item.truncated"))["audio_end_ms"] == 20
     await client.send({"type": "response.cancel"})
-    done = await client.wait_for("response.done")
-    assert done["response"]["status"] == "cancelled"
+    assert (await ended(client, response_id))["status"] == "cancelled"
     # A client may well send it twice, or once more after the end.
     await truncate(client, delta["item_id"], 10)
     assert (await client.wait_for("conversation.item.truncated"))["audio_end_ms"] == 10

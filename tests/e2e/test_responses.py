@@ -6,15 +6,19 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.gateway import STORY, Gateway, tone
+from protocol import ErrorCategory, Stage
+from providers.frames import StageFailedFrame
+from tests.e2e.gateway import STORY, Gateway, run_gateway, tone
 from tests.e2e.wire import (
     AUDIO,
     MANUAL,
     TEXT,
     added,
     ask,
+    begin,
     configure,
     content_type,
+    ended,
     fields,
     lives,
     named,
@@ -23,6 +27,7 @@ from tests.e2e.wire import (
     respond,
     shown,
 )
+from tests.fakes import FakeTts, sound_of
 from tests.harness import RealtimeClient
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -184,9 +189,7 @@ async def test_an_out_of_band_response_leaves_no_trace(client: RealtimeClient) -
 
 
 async def test_an_out_of_band_response_runs_beside_the_active_one(client: RealtimeClient) -> None:
-    await client.say_text("stall")
-    await client.create_response(**fields(client.oracle.dialect, **TEXT))
-    main = await client.wait_for("response.created")
+    main = await begin(client, "stall", **TEXT)
     question = {
         "type": "message",
         "role": "user",
@@ -198,8 +201,7 @@ async def test_an_out_of_band_response_runs_beside_the_active_one(client: Realti
     aside = await client.collect_response()
     assert aside.text == "You said: another thing."
     await client.send({"type": "response.cancel"})
-    done = await client.wait_for("response.done")
-    assert done["response"]["id"] == main["response"]["id"]
+    assert (await ended(client, main))["status"] == "cancelled"
 
 
 async def test_an_input_stands_in_for_the_conversation(client: RealtimeClient) -> None:
@@ -217,15 +219,12 @@ async def test_an_input_stands_in_for_the_conversation(client: RealtimeClient) -
 
 
 async def test_a_second_response_is_refused_while_one_is_active(client: RealtimeClient) -> None:
-    await client.say_text("stall")
-    await client.create_response(**fields(client.oracle.dialect, **TEXT))
-    active = (await client.wait_for("response.created"))["response"]["id"]
+    active = await begin(client, "stall", **TEXT)
     error = await refusal(client, await client.create_response())
     assert error["code"] == "conversation_already_has_active_response"
     assert active in error["message"]
     await client.send({"type": "response.cancel", "response_id": active})
-    done = await client.wait_for("response.done")
-    assert done["response"]["id"] == active
+    assert (await ended(client, active))["status"] == "cancelled"
     assert (await ask(client, "hi", **TEXT)).status == "completed"
 
 
@@ -235,14 +234,11 @@ async def test_cancelling_ends_the_response_at_once(
     client: RealtimeClient, by_id: bool, modality: str
 ) -> None:
     dialect = client.oracle.dialect
-    await client.say_text("stall")
-    await client.create_response(**fields(dialect, **MODALITY[modality]))
-    created = await client.wait_for("response.created")
+    response_id = await begin(client, "stall", **MODALITY[modality])
     await client.wait_for(named(dialect, f"response.output_{modality}.delta"))
-    response_id = created["response"]["id"]
     cancel = {"type": "response.cancel"} | ({"response_id": response_id} if by_id else {})
     await client.send(cancel)
-    done = (await client.wait_for("response.done"))["response"]
+    done = await ended(client, response_id)
     assert done["status"] == "cancelled"
     assert done["status_details"] == {"type": "cancelled", "reason": "client_cancelled"}
     (item,) = done["output"]
@@ -253,11 +249,9 @@ async def test_cancelling_ends_the_response_at_once(
 
 
 async def test_cancelling_before_any_output(client: RealtimeClient) -> None:
-    await client.say_text("hang")
-    await client.create_response()
-    await client.wait_for("response.created")
+    response_id = await begin(client, "hang")
     await client.send({"type": "response.cancel"})
-    done = (await client.wait_for("response.done"))["response"]
+    done = await ended(client, response_id)
     assert (done["status"], done["output"]) == ("cancelled", [])
     assert (await ask(client, "hi", **TEXT)).status == "completed"
 
@@ -269,10 +263,13 @@ async def test_cancelling_nothing(
     error = await refusal(client, await client.send({"type": "response.cancel", **named_response}))
     assert error["code"] == "response_cancel_not_active"
     # LiveKit and Step-Realtime-Console forgive only these very words.
-    assert error["message"] == {
-        "ga": "Cancellation failed: no active response found",
-        "beta": "no ongoing response to cancel",
-    }[dialect]
+    assert (
+        error["message"]
+        == {
+            "ga": "Cancellation failed: no active response found",
+            "beta": "no ongoing response to cancel",
+        }[dialect]
+    )
 
 
 @pytest.mark.parametrize(
@@ -297,6 +294,25 @@ async def test_a_failed_response_ends_and_the_session_lives(
         assert response.text == "I was about to"
     assert client.events_of("error") == []
     assert (await ask(client, "hi", **TEXT)).text == "You said: hi."
+
+
+async def test_a_voice_that_fails_ends_the_response(dialect: Any) -> None:
+    said = "You said: hi."
+    trouble: dict[str, Any] = {
+        said: StageFailedFrame(Stage.TTS, ErrorCategory.SERVER, "lost my voice")
+    }
+    async with (
+        run_gateway(tts=FakeTts(trouble=trouble)) as gateway,
+        gateway.connect(dialect) as client,
+    ):
+        await configure(client, **MANUAL)
+        failed = await ask(client, "hi")
+        assert failed.status == "failed"
+        assert failed.final["status_details"]["error"]["message"] == "lost my voice"
+        assert failed.audio == b""
+        # Text needs no voice, and the voice may have come back.
+        assert (await respond(client, **TEXT)).text == said
+        assert (await respond(client)).audio == sound_of(said) * 2
 
 
 async def test_the_voice_is_fixed_once_it_was_heard(client: RealtimeClient, dialect: Any) -> None:

@@ -7,8 +7,20 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.wire import AUDIO, MANUAL, TEXT, added, ask, configure, order, refusal, respond
-from tests.harness import CollectedResponse, RealtimeClient
+from tests.e2e.wire import (
+    AUDIO,
+    MANUAL,
+    TEXT,
+    added,
+    ask,
+    begin,
+    configure,
+    ended,
+    order,
+    refusal,
+    respond,
+)
+from tests.harness import RealtimeClient
 from tests.oracle import WireEvent
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -69,9 +81,7 @@ async def test_speech_and_two_calls_share_a_response(
     assert (response.text or response.transcript) == "One moment."
     kinds = [item["type"] for item in response.final["output"]]
     assert kinds == ["message", "function_call", "function_call"]
-    indexes = [
-        event["output_index"] for event in client.events_of("response.output_item.added")
-    ]
+    indexes = [event["output_index"] for event in client.events_of("response.output_item.added")]
     assert indexes == [0, 1, 2]
     first, second = response.calls
     assert [first["name"], second["name"]] == ["get_weather", "get_time"]
@@ -93,14 +103,13 @@ async def test_parallel_calls_can_be_ruled_out(client: RealtimeClient, dialect: 
 
 async def test_an_output_may_come_before_the_response_is_done(client: RealtimeClient) -> None:
     await configure(client, **TEXT, tools=TOOLS)
-    await client.say_text("call slowly")
-    await client.create_response()
+    response_id = await begin(client, "call slowly")
     called = await client.wait_for(
         "response.output_item.done", where=lambda e: e["item"]["type"] == "function_call"
     )
     await answer(client, called["item"], "noon")
     assert client.events_of("response.done") == []
-    assert (await client.collect_response()).status == "completed"
+    assert (await ended(client, response_id))["status"] == "completed"
     follow_up = await respond(client)
     assert follow_up.status == "completed"
 
@@ -156,17 +165,16 @@ async def test_nested_tools_are_understood(client: RealtimeClient) -> None:
 
 async def test_a_call_that_was_complete_survives_the_cancel(client: RealtimeClient) -> None:
     await configure(client, **TEXT, tools=TOOLS)
-    await client.say_text("call slowly")
-    await client.create_response()
+    response_id = await begin(client, "call slowly")
     await client.wait_for("response.function_call_arguments.done")
     await client.send({"type": "response.cancel"})
-    done = await client.wait_for("response.done")
+    done = await ended(client, response_id)
+    assert done["status"] == "cancelled"
     # The call was complete before the cancel: it stays a call that may be answered.
-    (call,) = [i for i in done["response"]["output"] if i["type"] == "function_call"]
+    (call,) = [i for i in done["output"] if i["type"] == "function_call"]
     assert call["status"] == "completed"
     await answer(client, call, "noon")
-    response: CollectedResponse = await respond(client)
-    assert response.text == "The tool said noon."
+    assert (await respond(client)).text == "The tool said noon."
 
 
 async def test_tools_alone_can_be_updated(client: RealtimeClient, dialect: Any) -> None:

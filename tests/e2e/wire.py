@@ -109,10 +109,32 @@ async def respond(client: RealtimeClient, **flat: Any) -> CollectedResponse:
     return await client.collect_response()
 
 
+async def begin(client: RealtimeClient, text: str, **flat: Any) -> str:
+    """A typed turn as far as its `response.created`; the id of the response."""
+    await client.say_text(text)
+    await client.create_response(**fields(client.oracle.dialect, **flat))
+    return (await client.wait_for("response.created"))["response"]["id"]
+
+
+async def ended(client: RealtimeClient, response_id: str, **options: Any) -> WireEvent:
+    """The response when it is done."""
+
+    def is_it(event: WireEvent) -> bool:
+        return event["response"]["id"] == response_id
+
+    return (await client.wait_for("response.done", where=is_it, **options))["response"]
+
+
 async def ask(client: RealtimeClient, text: str, **flat: Any) -> CollectedResponse:
     """A whole typed turn."""
     await client.say_text(text)
     return await respond(client, **flat)
+
+
+async def retrieve(client: RealtimeClient, item_id: str) -> WireEvent:
+    """One item as the server keeps it."""
+    await client.send({"type": "conversation.item.retrieve", "item_id": item_id})
+    return (await client.wait_for("conversation.item.retrieved"))["item"]
 
 
 async def added(client: RealtimeClient, **conditions: Any) -> WireEvent:

@@ -15,6 +15,10 @@ _IN_THE_SDK_ONLY = {
     "beta": set[str](),
 }
 """Members of the SDK's union that are not on the wire of that dialect."""
+_NOT_IN_THE_SDK: dict[Dialect, set[str]] = {
+    "ga": set(),
+    "beta": {"transcription_session.created"},
+}
 
 
 def _golden(folder: Path, dialect: Dialect) -> list[WireEvent]:
@@ -39,4 +43,5 @@ def test_golden_events_cover_every_type(shared_reference: Path, dialect: Dialect
 
 @pytest.mark.parametrize("dialect", ["ga", "beta"])
 def test_the_table_of_keys_covers_every_type_on_the_wire(dialect: Dialect) -> None:
-    assert set(REQUIRED[dialect]) == event_types(dialect) - _IN_THE_SDK_ONLY[dialect]
+    on_the_wire = event_types(dialect) - _IN_THE_SDK_ONLY[dialect]
+    assert set(REQUIRED[dialect]) == on_the_wire | _NOT_IN_THE_SDK[dialect]

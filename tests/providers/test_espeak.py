@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from itertools import combinations
 from pathlib import Path
@@ -33,7 +36,7 @@ from providers.frames import (
 )
 from providers.voices import API_VOICES, Catalogue, Voice, split_by_script
 from providers.word_timeline import WordTimeline
-from providers.worker_channel import Kind
+from providers.worker_channel import BOOT_REQUEST, HEADER, Kind, encode_frame
 
 from .service_line import ServiceLine, eventually, generation_request, running
 
@@ -251,6 +254,44 @@ async def test_interruption_cancels_in_the_worker(provider: EspeakProvider) -> N
         assert [frame.response_id for frame in line.all(ResponseEndFrame)] == ["r2"]
         assert sum(len(frame.audio) for frame in line.all(TTSAudioRawFrame)) < 2000 * BYTES_PER_MS
         assert provider.worker.pid == pid
+
+
+def test_the_worker_stops_speaking_what_is_cancelled() -> None:
+    def order(text: str) -> bytes:
+        return json.dumps({"text": text, "voice": "", "rate_wpm": 170}).encode()
+
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "providers.espeak_worker"],
+        cwd=Path(__file__).parents[2],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert worker.stdin is not None
+    assert worker.stdout is not None
+    frames = [
+        encode_frame(Kind.CONFIGURE, BOOT_REQUEST, b'{"voice": "en-us"}'),
+        encode_frame(Kind.OPEN, 1, order(SENTENCE * 400)),
+    ]
+    worker.stdin.write(b"".join(frames))
+    worker.stdin.flush()
+    spoken_bytes = 0
+    while True:
+        # The pipe holds little: the worker cannot be far ahead of what is read here.
+        length, kind, request_id = HEADER.unpack(worker.stdout.read(HEADER.size))
+        worker.stdout.read(length)
+        if (request_id, kind) == (2, Kind.DONE):
+            break
+        if (request_id, kind) == (1, Kind.PCM):
+            if not spoken_bytes:
+                frames = [encode_frame(Kind.CANCEL, 1), encode_frame(Kind.OPEN, 2, order("Hi."))]
+                worker.stdin.write(b"".join(frames))
+                worker.stdin.flush()
+            spoken_bytes += length
+    whole_bytes = 400 * 2500 * BYTES_PER_MS
+    assert 0 < spoken_bytes < whole_bytes / 4
+    worker.stdin.close()
+    assert worker.wait(timeout=30) == 0
+    worker.stdout.close()
 
 
 async def test_a_long_text_begins_before_it_is_done(provider: EspeakProvider) -> None:

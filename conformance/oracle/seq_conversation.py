@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tests.oracle.schema import WireEvent
-from tests.oracle.seq_responses import Report
+from conformance.oracle.schema import WireEvent
+from conformance.oracle.seq_responses import Report
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.oracle.schema import WireEvent
-from tests.oracle.seq_responses import Report
+from conformance.oracle.schema import WireEvent
+from conformance.oracle.seq_responses import Report
 
 _BYTES_PER_MS = {"audio/pcm": 48, "pcm16": 48}
 _G711_BYTES_PER_MS = 8

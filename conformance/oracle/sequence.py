@@ -21,13 +21,14 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from tests.oracle.schema import Dialect, WireEvent
-from tests.oracle.seq_conversation import Conversation
-from tests.oracle.seq_input import InputAudio
-from tests.oracle.seq_responses import Responses
+from conformance.oracle.schema import Dialect, WireEvent
+from conformance.oracle.seq_conversation import Conversation
+from conformance.oracle.seq_input import InputAudio
+from conformance.oracle.seq_responses import Responses
 
 _BETA_NAMES = {
     "conversation.item.created": "conversation.item.added",
+    "transcription_session": "session",
     "response.text": "response.output_text",
     "response.audio": "response.output_audio",
     "response.audio_transcript": "response.output_audio_transcript",
@@ -71,7 +72,7 @@ class SequenceChecker:
     def server(self, event: WireEvent) -> None:
         """Check the next event of the server."""
         kind = event["type"]
-        self._check_opening(kind)
+        self._check_opening(kind.removeprefix("transcription_"))
         if (event_id := event.get("event_id")) in self._event_ids:
             self._report("i", f"event_id {event_id} is used twice")
         elif event_id is not None:

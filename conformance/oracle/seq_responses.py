@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.oracle.schema import WireEvent
+from conformance.oracle.schema import WireEvent
 
 Report = Callable[[str, str], None]
 _FINAL = ("completed", "incomplete")
