@@ -235,12 +235,13 @@ class _Gateway(FastAPI):
 
 
 def build_engines(settings: Settings) -> Engines:
-    """The engines the settings name, around the one VAD engine of this process; not started yet."""
+    """The engines the settings name, around the VAD and turn models of this process; not started."""
     import service_providers
+    from processors.smart_turn import SmartTurn
     from processors.vad_engine import VadEngine
     from processors.vad_model import SileroModel
 
-    return service_providers.Engines.from_settings(settings, VadEngine(SileroModel()))
+    return service_providers.Engines.from_settings(settings, VadEngine(SileroModel()), SmartTurn())
 
 
 def _tame_the_collector() -> tuple[int, int, int]:
@@ -263,7 +264,7 @@ async def _warm_up(engines: Engines) -> None:
     import realtime_session  # noqa: F401  (imported for its own sake)
     from pipeline_manager import EngineSet, warm_up
 
-    await warm_up(EngineSet(engines.stt, engines.llm, engines.tts, engines.vad))
+    await warm_up(EngineSet(engines.stt, engines.llm, engines.tts, engines.vad, engines.judge))
 
 
 def _first_session(
@@ -294,7 +295,7 @@ def _realtime_session(
 
     changes = handshake.secret.session if handshake.secret else None
 
-    engine_set = EngineSet(engines.stt, engines.llm, engines.tts, engines.vad)
+    engine_set = EngineSet(engines.stt, engines.llm, engines.tts, engines.vad, engines.judge)
     return RealtimeSession(
         connection,
         engines,

@@ -25,7 +25,8 @@ from core.messages import (
     StartResponse,
     StopResponse,
 )
-from processors.audio_feed import AudioFeed, VadEnginePort
+from processors.audio_feed import AudioFeed
+from processors.ear import TurnJudgePort, VadEnginePort
 from processors.failures import failure
 from processors.lane import Lane, LaneDied
 from processors.outlet import ResponseEvent
@@ -46,6 +47,7 @@ class EngineSet:
     llm: LlmProvider
     tts: TtsProvider
     vad: VadEnginePort
+    judge: TurnJudgePort | None = None
 
 
 async def warm_up(engines: EngineSet) -> None:
@@ -74,7 +76,7 @@ class PipelineManager:
         self._stt = stt
         self._gate = TranscriptGate(self._emit)
         stt.add_event_handler("on_error", self._on_stt_error)
-        self._audio = AudioFeed(engines.vad, self._to_recogniser, self._emit)
+        self._audio = AudioFeed(engines.vad, engines.judge, self._to_recogniser, self._emit)
         self._lane = self._new_lane("default", self._emit, front=(stt, self._gate))
         self._asides: dict[str, asyncio.Task[None]] = {}
         self._lanes_beside = 0

@@ -27,6 +27,14 @@ class VadEngine(Protocol):
     async def close(self) -> None: ...
 
 
+class TurnJudge(Protocol):
+    """The process-wide judge of turns: sessions ask it, the process closes it."""
+
+    def prepare(self) -> None: ...
+    def ask(self, audio: Any, answered: Callable[[float], None]) -> Any: ...
+    async def close(self) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Choice:
     """One row of the registry.
@@ -113,6 +121,7 @@ class Engines:
         stt, llm, tts: The providers.
         why: For each stage, what made the choice.
         vad: The process-wide VAD engine.
+        judge: Judges for `semantic_vad` whether a turn is complete; None leaves that to silence.
     """
 
     def __init__(
@@ -122,16 +131,20 @@ class Engines:
         tts: TtsProvider,
         *,
         vad: VadEngine,
+        judge: TurnJudge | None = None,
         why: dict[Stage, str] | None = None,
     ) -> None:
         self.stt = stt
         self.llm = llm
         self.tts = tts
         self.vad = vad
+        self.judge = judge
         self._why = why or {}
 
     @classmethod
-    def from_settings(cls, settings: Settings, vad: VadEngine) -> Engines:
+    def from_settings(
+        cls, settings: Settings, vad: VadEngine, judge: TurnJudge | None = None
+    ) -> Engines:
         """Choose and build the providers; nothing is started yet.
 
         Raises:
@@ -149,6 +162,7 @@ class Engines:
             llm.build(settings, script),
             tts.build(settings, script),
             vad=vad,
+            judge=judge,
             why={Stage.STT: stt_why, Stage.LLM: llm_why, Stage.TTS: tts_why},
         )
 
@@ -181,6 +195,8 @@ class Engines:
                 # One engine that does not go down quietly must not keep the others up.
                 logger.exception("the %s engine did not close cleanly", stage)
         await self.vad.close()
+        if self.judge is not None:
+            await self.judge.close()
 
     def describe(self) -> list[tuple[str, str, str]]:
         """Rows of the start-up table: stage, engine, and why it was chosen."""

@@ -6,10 +6,8 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
-from typing import Final, Protocol, assert_never
+from typing import Final, assert_never
 
-import numpy as np
-from numpy.typing import NDArray
 from pipecat.frames.frames import (
     Frame,
     InputAudioRawFrame,
@@ -17,55 +15,22 @@ from pipecat.frames.frames import (
     VADUserStoppedSpeakingFrame,
 )
 
-from audio_utils import StreamResampler
 from core.messages import (
     CloseSegment,
     ConfigureVad,
     DropSegment,
     FeedAudio,
     OpenSegment,
-    VadSpeechStarted,
-    VadSpeechStopped,
 )
-from core.turn import silence_window_ms
-from protocol import SAMPLE_RATE_HZ, SemanticVad, ServerVad
+from protocol import SAMPLE_RATE_HZ
 
+from .ear import ENGINE_RATE_HZ, Ear, TurnJudgePort, VadEnginePort, VadEvent
 from .resample import PcmResampler
 
-ENGINE_RATE_HZ: Final = 16_000
-"""What turn detection and recognisers are fed."""
-
 AudioCommand = ConfigureVad | FeedAudio | OpenSegment | CloseSegment | DropSegment
-VadEvent = VadSpeechStarted | VadSpeechStopped
 
 # Resampling a second takes 0.2 ms. A client may append five minutes in one event.
 _SLICE_BYTES: Final = SAMPLE_RATE_HZ * 2
-
-_SEMANTIC_THRESHOLD: Final = 0.5
-
-
-class VadStreamPort(Protocol):
-    """One session's turn detection; positions are 16 kHz samples."""
-
-    def configure(self, *, threshold: float, silence_ms: int) -> None: ...
-    def reset(self, position: int) -> None: ...
-    def feed(self, samples: NDArray[np.float32]) -> None: ...
-    def close(self) -> None: ...
-
-
-class VadEnginePort(Protocol):
-    """The process-wide turn detection engine: `vad_engine.VadEngine`, or a test's."""
-
-    def open(
-        self, on_start: Callable[[int], None], on_stop: Callable[[int], None]
-    ) -> VadStreamPort: ...
-
-
-def detection_parameters(detection: ServerVad | SemanticVad) -> tuple[float, int]:
-    """Threshold and silence window (ms) of a turn detection setting."""
-    threshold = detection.threshold if isinstance(detection, ServerVad) else _SEMANTIC_THRESHOLD
-    return threshold, silence_window_ms(detection)
-
 
 class AudioFeed:
     """Carries out the commands that concern the client's audio, one after another.
@@ -75,6 +40,7 @@ class AudioFeed:
 
     Args:
         vad: The turn detection engine, shared by all sessions.
+        judge: Says for `semantic_vad` whether a turn is complete, see `Ear`.
         to_recogniser: Queues a frame at the recogniser. It is told a segment's language and
             prompt in the `metadata` of the frame that begins the segment.
         emit: Takes the turn detection events, positions in 24 kHz samples of the session.
@@ -83,10 +49,11 @@ class AudioFeed:
     def __init__(
         self,
         vad: VadEnginePort,
+        judge: TurnJudgePort | None,
         to_recogniser: Callable[[Frame], Awaitable[None]],
         emit: Callable[[VadEvent], None],
     ) -> None:
-        self._ear = _Ear(vad, emit)
+        self._ear = Ear(vad, judge, emit)
         self._to_recogniser = to_recogniser
         self._segment: _OpenSegment | None = None
         self._waiting: deque[AudioCommand] = deque()
@@ -166,58 +133,6 @@ class AudioFeed:
 class _OpenSegment:
     item_id: str
     resampler: PcmResampler
-
-
-class _Ear:
-    """Turn detection of one session: counts samples, so that its positions are the session's."""
-
-    def __init__(self, vad: VadEnginePort, emit: Callable[[VadEvent], None]) -> None:
-        self._vad = vad
-        self._emit = emit
-        self._heard_samples = 0
-        self._generation = -1
-        self._stream: VadStreamPort | None = None
-        self._resampler = _new_resampler()
-
-    def configure(self, command: ConfigureVad) -> None:
-        if command.detection is None:
-            self.close()
-        else:
-            threshold, silence_ms = detection_parameters(command.detection)
-            fresh = self._stream is None or command.generation != self._generation
-            if self._stream is None:
-                self._stream = self._vad.open(self._on_start, self._on_stop)
-            self._stream.configure(threshold=threshold, silence_ms=silence_ms)
-            if fresh:
-                self._resampler = _new_resampler()
-                self._stream.reset(self._heard_samples * ENGINE_RATE_HZ // SAMPLE_RATE_HZ)
-        self._generation = command.generation
-
-    def hear(self, pcm: bytes) -> None:
-        self._heard_samples += len(pcm) // 2
-        if self._stream is not None:
-            ready = self._resampler.process(pcm)
-            if ready.size:
-                self._stream.feed(ready)
-
-    def close(self) -> None:
-        if self._stream is not None:
-            self._stream.close()
-            self._stream = None
-
-    def _on_start(self, position: int) -> None:
-        self._emit(VadSpeechStarted(self._generation, _session_sample(position)))
-
-    def _on_stop(self, position: int) -> None:
-        self._emit(VadSpeechStopped(self._generation, _session_sample(position)))
-
-
-def _session_sample(position: int) -> int:
-    return position * SAMPLE_RATE_HZ // ENGINE_RATE_HZ
-
-
-def _new_resampler() -> StreamResampler:
-    return StreamResampler(SAMPLE_RATE_HZ, ENGINE_RATE_HZ)
 
 
 def _slices(pcm: bytes) -> Iterator[bytes]:

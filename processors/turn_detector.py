@@ -65,13 +65,29 @@ class SpeechStopped:
     position: int
 
 
+@dataclass(frozen=True, slots=True)
+class SpeechPaused:
+    """Silence has lasted for one of the pauses; the turn goes on unless somebody ends it.
+
+    `end` is the end of the last speech window, `position` that of the silence so far.
+    """
+
+    end: int
+    position: int
+
+
 class TurnDetector:
-    """Turns the probability and loudness of each window into starts and stops that alternate."""
+    """Turns the probability and loudness of each window into starts and stops that alternate.
+
+    Between the two it tells of pauses, and a turn may be ended in one.
+    """
 
     __slots__ = (
         "_end",
         "_fading",
         "_lead",
+        "_pauses",
+        "_pauses_told",
         "_peak_rms",
         "_position",
         "_run",
@@ -86,8 +102,17 @@ class TurnDetector:
         self.configure(threshold, silence_ms)
         self.reset(position)
 
-    def configure(self, threshold: float, silence_ms: int) -> None:
-        """Change the rule from the next window on; a turn that is under way goes on."""
+    def configure(
+        self, threshold: float, silence_ms: int, pauses_ms: tuple[int, ...] = ()
+    ) -> None:
+        """Change the rule from the next window on; a turn that is under way goes on.
+
+        Args:
+            threshold: Probability from which a window is speech.
+            silence_ms: How much silence ends a turn.
+            pauses_ms: After how much silence to tell of a pause, ascending.
+        """
+        self._pauses = tuple(pause_ms * SAMPLES_PER_MS for pause_ms in pauses_ms)
         self._threshold = max(threshold, LOWEST)
         self._stay = max(threshold - HYSTERESIS, LOWEST)
         self._silence_samples = silence_ms * SAMPLES_PER_MS
@@ -97,6 +122,7 @@ class TurnDetector:
         self.speaking = False
         self._position = position
         self._end = position
+        self._pauses_told = 0
         self._fading = 0
         self._peak_rms = 0.0
         self._run = 0
@@ -104,7 +130,20 @@ class TurnDetector:
         # The windows, oldest first, that may turn out to be the onset of a turn.
         self._lead: list[tuple[float, float]] = []
 
-    def push(self, probability: float, rms: float) -> SpeechStarted | SpeechStopped | None:
+    def end_turn(self, end: int) -> bool:
+        """End the turn in a pause; False when it has gone on, or ended, since that was told.
+
+        Args:
+            end: Of the `SpeechPaused`.
+        """
+        ended = self.speaking and self._end == end
+        if ended:
+            self.speaking = False
+        return ended
+
+    def push(
+        self, probability: float, rms: float
+    ) -> SpeechStarted | SpeechPaused | SpeechStopped | None:
         """Account for the next window.
 
         A stop is reported at the first window at whose end `silence_ms` have passed since the
@@ -139,6 +178,7 @@ class TurnDetector:
         self._peak_rms = max(loudness for _, loudness in self._lead[-self._run :])
         start = self._position - self._windows_since_onset() * WINDOW_SAMPLES
         self._end = self._position
+        self._pauses_told = 0
         self._fading = 0
         self._run = 0
         self._run_peak = 0.0
@@ -158,25 +198,35 @@ class TurnDetector:
                 first -= 1
         return len(lead) - first
 
-    def _while_speaking(self, probability: float, rms: float) -> SpeechStopped | None:
+    def _while_speaking(
+        self, probability: float, rms: float
+    ) -> SpeechPaused | SpeechStopped | None:
         self._peak_rms = max(self._peak_rms, rms)
         if rms < min(SILENT_RMS, self._peak_rms * SILENT_RMS_SHARE):
             probability = 0.0
         if probability >= self._threshold:
             self._end = self._position
+            self._pauses_told = 0
             self._fading = 0
             return None
         if probability >= self._stay:
             self._fading += 1
             if self._fading > DECAY_WINDOWS:
                 self._end = self._position
+                self._pauses_told = 0
             return None
         # After a window of silence, weak speech is not a falling slope but speech of its own.
         self._fading = DECAY_WINDOWS
-        if self._position - self._end < self._silence_samples:
-            return None
-        self.speaking = False
-        return SpeechStopped(self._end)
+        silence = self._position - self._end
+        if silence >= self._silence_samples:
+            self.speaking = False
+            return SpeechStopped(self._end)
+        told = self._pauses_told
+        while told < len(self._pauses) and silence >= self._pauses[told]:
+            told += 1
+        paused = told > self._pauses_told
+        self._pauses_told = told
+        return SpeechPaused(self._end, self._position) if paused else None
 
 
 RESET_SCORE: Final = 0.1

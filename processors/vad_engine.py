@@ -13,7 +13,13 @@ import numpy as np
 from loguru import logger
 from numpy.typing import NDArray
 
-from .turn_detector import WINDOW_SAMPLES, SpeechStarted, StateResetRule, TurnDetector
+from .turn_detector import (
+    WINDOW_SAMPLES,
+    SpeechPaused,
+    SpeechStarted,
+    StateResetRule,
+    TurnDetector,
+)
 from .vad_model import (
     CONTEXT_SAMPLES,
     INPUT_SAMPLES,
@@ -25,6 +31,8 @@ from .window_queue import WindowQueue
 Float32 = NDArray[np.float32]
 PositionCallback = Callable[[int], None]
 """Takes a position in 16 kHz samples, counted on from that of the last reset."""
+PauseCallback = Callable[[int, int], None]
+"""Takes the end of the last speech window and that of the silence behind it."""
 
 # A window costs 0.13 ms alone, 0.06 ms in a batch of 16 and no less in larger ones; 48 windows hold
 # the event loop for 3 ms.
@@ -59,6 +67,7 @@ class VadStream:
         "_engine",
         "_epoch",
         "_failed",
+        "_on_pause",
         "_on_start",
         "_on_stop",
         "_open",
@@ -70,11 +79,16 @@ class VadStream:
     )
 
     def __init__(
-        self, engine: VadEngine, on_start: PositionCallback, on_stop: PositionCallback
+        self,
+        engine: VadEngine,
+        on_start: PositionCallback,
+        on_stop: PositionCallback,
+        on_pause: PauseCallback | None = None,
     ) -> None:
         self._engine = engine
         self._on_start = on_start
         self._on_stop = on_stop
+        self._on_pause = on_pause
         self._detector = TurnDetector()
         self._reset_rule = StateResetRule()
         self._waiting = WindowQueue()
@@ -82,8 +96,9 @@ class VadStream:
         self._state = np.zeros((STATE_LAYERS, STATE_SIZE), np.float32)
         self._silent_windows = 0
         self._accounted = 0
-        # Rules to come: how many windows must have been accounted for, threshold, silence window.
-        self._changes: deque[tuple[int, float, int]] = deque()
+        # Rules to come: how many windows must have been accounted for, then threshold, silence
+        # window and pauses.
+        self._changes: deque[tuple[int, float, int, tuple[int, ...]]] = deque()
         self._epoch = 0
         self._queued = False
         self._open = True
@@ -94,11 +109,23 @@ class VadStream:
         """Whether a turn is under way."""
         return self._detector.speaking
 
-    def configure(self, threshold: float, silence_ms: int) -> None:
-        """Change the rule from the next sample fed on; a turn that is under way goes on."""
+    def configure(
+        self, threshold: float, silence_ms: int, pauses_ms: tuple[int, ...] = ()
+    ) -> None:
+        """Change the rule from the next sample fed on; a turn that is under way goes on.
+
+        See `TurnDetector.configure`.
+        """
         ahead = self._waiting.samples // WINDOW_SAMPLES
-        self._changes.append((self._accounted + ahead, threshold, silence_ms))
+        self._changes.append((self._accounted + ahead, threshold, silence_ms, pauses_ms))
         self._apply_changes()
+
+    def end_turn(self, end: int) -> bool:
+        """End a turn in the pause that was told with this `end`, without a callback.
+
+        False, and nothing is done, when speech has gone on since then.
+        """
+        return self._detector.end_turn(end)
 
     def reset(self, position: int) -> None:
         """Forget all that was fed, a turn under way included, without a callback.
@@ -171,9 +198,16 @@ class VadStream:
         self._apply_changes()
         if self._reset_rule.push(probability, self._detector.speaking):
             self._clear_model_state()
-        if event is not None:
-            callback = self._on_start if isinstance(event, SpeechStarted) else self._on_stop
-            callback(event.position)
+        match event:
+            case None:
+                return
+            case SpeechStarted():
+                self._on_start(event.position)
+            case SpeechPaused():
+                if self._on_pause is not None:
+                    self._on_pause(event.end, event.position)
+            case _:
+                self._on_stop(event.position)
 
 
 class VadEngine:
@@ -217,13 +251,19 @@ class VadEngine:
         """Streams of which a window is ready: the depth of the queue."""
         return len(self._ready)
 
-    def open(self, on_start: PositionCallback, on_stop: PositionCallback) -> VadStream:
+    def open(
+        self,
+        on_start: PositionCallback,
+        on_stop: PositionCallback,
+        on_pause: PauseCallback | None = None,
+    ) -> VadStream:
         """Open a stream; its first sample has position 0 until a reset says otherwise.
 
         Args:
             on_start: Called on the event loop with the first sample of a turn.
             on_stop: Called with the end of the turn's last speech window; the silence window is
                 not included.
+            on_pause: Called at each of the pauses that the stream was configured with.
 
         Raises:
             RuntimeError: the engine is closed, or no event loop is running.
@@ -233,7 +273,7 @@ class VadEngine:
         if self._ticker is None or self._ticker.done():
             loop = asyncio.get_running_loop()
             self._ticker = loop.create_task(self._tick(), name="vad-engine")
-        stream = VadStream(self, on_start, on_stop)
+        stream = VadStream(self, on_start, on_stop, on_pause)
         self._streams.add(stream)
         return stream
 

@@ -76,8 +76,10 @@ def _blames_images(error: ProviderError, cause: APIStatusError) -> bool:
         # Ollama answers 500 to an image that a model has no eyes for.
         return error.category in (ErrorCategory.INVALID_REQUEST, ErrorCategory.SERVER)
     elsewhere = cause.param is not None and not cause.param.startswith("messages")
-    return error.category is ErrorCategory.INVALID_REQUEST and not elsewhere and (
-        cause.status_code != 404
+    return (
+        error.category is ErrorCategory.INVALID_REQUEST
+        and not elsewhere
+        and (cause.status_code != 404)
     )
 
 

@@ -144,7 +144,10 @@ def _told_status(endpoint: Endpoint, error: APIStatusError) -> tuple[ErrorCatego
         case _ if status >= 500:
             return ErrorCategory.SERVER, f"had an internal error {http}"
         case _:
-            return ErrorCategory.INVALID_REQUEST, f"refused the request {http[:-1]}{_detail(error)})"
+            return (
+                ErrorCategory.INVALID_REQUEST,
+                f"refused the request {http[:-1]}{_detail(error)})",
+            )
 
 
 def _told_event(error: APIError) -> tuple[ErrorCategory, str]:

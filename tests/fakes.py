@@ -345,16 +345,34 @@ class FakeStt:
 
 @dataclass
 class FakeVadStream:
-    """Records what it is told; the test lets it speak through `on_start` and `on_stop`."""
+    """Records what it is told; the test lets it speak through the three callbacks."""
 
     on_start: Callable[[int], None]
     on_stop: Callable[[int], None]
+    on_pause: Callable[[int, int], None] | None = None
     calls: list[tuple[Any, ...]] = field(default_factory=list[tuple[Any, ...]])
     samples: int = 0
     speaking: bool = False
 
-    def configure(self, *, threshold: float, silence_ms: int) -> None:
+    pauses_ms: tuple[int, ...] = ()
+    end: int | None = None
+    """Where its speech ends, for as long as a turn may be ended there."""
+
+    def configure(
+        self, threshold: float, silence_ms: int, pauses_ms: tuple[int, ...] = ()
+    ) -> None:
         self.calls.append(("configure", threshold, silence_ms))
+        self.pauses_ms = pauses_ms
+
+    def pause(self, end: int, position: int) -> None:
+        """Tell of a pause."""
+        self.end = end
+        assert self.on_pause is not None
+        self.on_pause(end, position)
+
+    def end_turn(self, end: int) -> bool:
+        ended, self.end = self.end == end, None
+        return ended
 
     def reset(self, position: int) -> None:
         self.calls.append(("reset", position))
@@ -375,9 +393,12 @@ class FakeVadEngine:
     streams: list[FakeVadStream] = field(default_factory=list[FakeVadStream])
 
     def open(
-        self, on_start: Callable[[int], None], on_stop: Callable[[int], None]
+        self,
+        on_start: Callable[[int], None],
+        on_stop: Callable[[int], None],
+        on_pause: Callable[[int, int], None] | None = None,
     ) -> FakeVadStream:
-        stream = FakeVadStream(on_start, on_stop)
+        stream = FakeVadStream(on_start, on_stop, on_pause)
         self.streams.append(stream)
         return stream
 

@@ -594,7 +594,7 @@ async def test_only_a_new_generation_forgets_what_was_heard() -> None:
 
 
 @pytest.mark.parametrize(
-    ("eagerness", "silence_ms"), [("high", 400), ("auto", 600), ("medium", 600), ("low", 1000)]
+    ("eagerness", "silence_ms"), [("high", 2000), ("auto", 4000), ("medium", 4000), ("low", 8000)]
 )
 async def test_semantic_turn_detection_waits_by_eagerness(eagerness: Any, silence_ms: int) -> None:
     bench = Bench()

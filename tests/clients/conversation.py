@@ -108,8 +108,11 @@ async def expect_user_turn(wire: Wire, clip: Clip, *, silence_ms: int = 500) -> 
     assert stopped["item_id"] == item_id
     # What lies behind the speech may still be on its way.
     said_at_ms = wire.position_ms(clip.pcm[: int(clip.speech_end_ms) * BYTES_PER_MS])
-    # There is no padding before the first sample of the session.
-    wanted_start_ms = max(said_at_ms + clip.speech_start_ms - PREFIX_PADDING_MS, 0)
+    stops = wire.events_of("input_audio_buffer.speech_stopped")
+    turns_before = stops[: stops.index(stopped)]
+    # The padding reaches neither into the turn before nor before the first sample of the session.
+    earliest_ms = turns_before[-1]["audio_end_ms"] if turns_before else 0
+    wanted_start_ms = max(said_at_ms + clip.speech_start_ms - PREFIX_PADDING_MS, earliest_ms)
     wanted_end_ms = said_at_ms + clip.speech_end_ms + silence_ms
     start_error_ms = started["audio_start_ms"] - wanted_start_ms
     end_error_ms = stopped["audio_end_ms"] - wanted_end_ms

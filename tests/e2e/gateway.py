@@ -14,6 +14,7 @@ from fastapi import FastAPI
 
 import main
 from config import ServerSettings, SessionSettings, Settings
+from processors.smart_turn import SmartTurn
 from processors.vad_engine import VadEngine
 from processors.vad_model import SileroModel
 from providers.base import LlmProvider, SttProvider, TtsProvider
@@ -118,6 +119,7 @@ async def run_gateway(
         llm or ScriptedLlmProvider(SCRIPT),
         tts or ToneProvider(),
         vad=VadEngine(SileroModel()),
+        judge=SmartTurn(),
     )
     app = main.create_app(settings, engines=engines, announce=lambda ready: None)
     async with running_server(app, ws_max_size=main.WS_MAX_SIZE_BYTES) as port:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from processors.turn_detector import (
     WINDOW_SAMPLES,
+    SpeechPaused,
     SpeechStarted,
     SpeechStopped,
     StateResetRule,
@@ -38,7 +39,64 @@ def turns(
     return events
 
 
+def pauses(windows: list[float], pauses_ms: tuple[int, ...]) -> list[tuple[str, int, int]]:
+    """Events as (kind, end of speech, position), in windows; silence of 320 ms ends a turn."""
+    detector = TurnDetector()
+    detector.configure(0.5, 320, pauses_ms)
+    told: list[tuple[str, int, int]] = []
+    for number, probability in enumerate(windows, start=1):
+        match detector.push(probability, LOUD):
+            case SpeechPaused(end, position):
+                assert position == number * WINDOW_SAMPLES
+                told.append(("pause", end // WINDOW_SAMPLES, number))
+            case SpeechStopped(position):
+                told.append(("stop", position // WINDOW_SAMPLES, number))
+            case _:
+                pass
+    return told
+
+
 SPEECH: list[Window] = [0.9, 0.9, 0.9]
+TALK = [0.9] * 3
+
+
+@pytest.mark.parametrize(
+    ("windows", "asked_ms", "told"),
+    [
+        pytest.param([*TALK, *[0.0] * 12], (), [("stop", 3, 13)], id="none are asked for"),
+        pytest.param([*TALK, *[0.0] * 4], (64, 128), [("pause", 3, 5), ("pause", 3, 7)], id="each"),
+        pytest.param([*TALK, 0.0, 0.0, 0.0], (40,), [("pause", 3, 5)], id="once, rounded up"),
+        pytest.param([*TALK, 0.0, *TALK], (64,), [], id="speech goes on before"),
+        pytest.param(
+            [*TALK, 0.0, 0.0, *TALK, 0.0, 0.0],
+            (64,),
+            [("pause", 3, 5), ("pause", 8, 10)],
+            id="again after more speech",
+        ),
+        pytest.param([0.0] * 20, (64,), [], id="silence without speech is no pause"),
+        pytest.param([*TALK, *[0.0] * 12], (320,), [("stop", 3, 13)], id="the end is no pause"),
+    ],
+)
+def test_pauses(
+    windows: list[float], asked_ms: tuple[int, ...], told: list[tuple[str, int, int]]
+) -> None:
+    assert pauses(windows, asked_ms) == told
+
+
+def test_a_turn_is_ended_in_the_pause_that_was_told_and_in_no_other() -> None:
+    detector = TurnDetector()
+    detector.configure(0.5, 320, (64,))
+    told = [detector.push(probability, LOUD) for probability in (*TALK, 0.0, 0.0)]
+    assert told[-1] == SpeechPaused(3 * WINDOW_SAMPLES, 5 * WINDOW_SAMPLES)
+    assert not detector.end_turn(2 * WINDOW_SAMPLES)
+    assert detector.speaking
+    assert detector.end_turn(3 * WINDOW_SAMPLES)
+    assert not detector.speaking
+    assert not detector.end_turn(3 * WINDOW_SAMPLES)
+    events = [detector.push(probability, LOUD) for probability in (0.0, *TALK)]
+    assert events == [None, None, None, SpeechStarted(6 * WINDOW_SAMPLES)]
+
+
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,221 @@
+"""Turn detection of one session: it counts samples, so that positions are the session's.
+
+It knows when to ask whether a turn is complete, and not how that is judged.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audio_utils import StreamResampler
+from core.messages import ConfigureVad, VadSpeechStarted, VadSpeechStopped
+from core.turn import silence_window_ms
+from protocol import SAMPLE_RATE_HZ, SemanticVad, ServerVad
+
+from .patience import PATIENCE, Patience
+
+ENGINE_RATE_HZ: Final = 16_000
+"""What turn detection and recognisers are fed."""
+JUDGED_SAMPLES: Final = 8 * ENGINE_RATE_HZ
+"""How much of a turn is kept to be judged."""
+LEAD_SAMPLES: Final = ENGINE_RATE_HZ // 2
+"""What is judged begins this much ahead of the speech, as the model is used to from Pipecat."""
+_SEMANTIC_THRESHOLD: Final = 0.5
+
+Float32 = NDArray[np.float32]
+VadEvent = VadSpeechStarted | VadSpeechStopped
+
+
+class VadStreamPort(Protocol):
+    """One session's turn detection; positions are 16 kHz samples."""
+
+    def configure(
+        self, threshold: float, silence_ms: int, pauses_ms: tuple[int, ...] = ()
+    ) -> None: ...
+    def reset(self, position: int) -> None: ...
+    def feed(self, samples: Float32) -> None: ...
+    def end_turn(self, end: int) -> bool: ...
+    def close(self) -> None: ...
+
+
+class VadEnginePort(Protocol):
+    """The process-wide turn detection engine: `vad_engine.VadEngine`, or a test's."""
+
+    def open(
+        self,
+        on_start: Callable[[int], None],
+        on_stop: Callable[[int], None],
+        on_pause: Callable[[int, int], None] | None = None,
+    ) -> VadStreamPort: ...
+
+
+class QuestionPort(Protocol):
+    """A question that waits for its answer."""
+
+    def cancel(self) -> None: ...
+
+
+class TurnJudgePort(Protocol):
+    """The process-wide judge of turns: `smart_turn.SmartTurn`, or a test's."""
+
+    def prepare(self) -> None: ...
+    def ask(self, audio: Float32, answered: Callable[[float], None]) -> QuestionPort: ...
+
+
+class Ear:
+    """Listens to one session's audio.
+
+    Args:
+        vad: The turn detection engine, shared by all sessions.
+        judge: Says whether a turn is complete; without one `semantic_vad` always waits as long
+            as its eagerness allows.
+        emit: Takes the turn detection events, positions in 24 kHz samples of the session.
+    """
+
+    def __init__(
+        self, vad: VadEnginePort, judge: TurnJudgePort | None, emit: Callable[[VadEvent], None]
+    ) -> None:
+        self._vad = vad
+        self._judge = judge
+        self._emit = emit
+        self._heard_samples = 0
+        self._generation = -1
+        self._stream: VadStreamPort | None = None
+        self._resampler = _new_resampler()
+        self._patience: Patience | None = None
+        self._recent = _Recent(0)
+        self._turn_start = 0
+        self._question: QuestionPort | None = None
+
+    def configure(self, command: ConfigureVad) -> None:
+        """Follow the setting from the next sample on, see `ConfigureVad`."""
+        if command.detection is None:
+            self.close()
+        else:
+            fresh = self._stream is None or command.generation != self._generation
+            if self._stream is None:
+                self._stream = self._vad.open(self._on_start, self._on_stop, self._on_pause)
+            self._set_rule(self._stream, command.detection)
+            if fresh:
+                start = self._heard_samples * ENGINE_RATE_HZ // SAMPLE_RATE_HZ
+                self._resampler = _new_resampler()
+                self._recent = _Recent(start)
+                self._stream.reset(start)
+        self._generation = command.generation
+
+    def hear(self, pcm: bytes) -> None:
+        """Take the next audio, s16le mono 24 kHz."""
+        self._heard_samples += len(pcm) // 2
+        if self._stream is None:
+            return
+        ready = self._resampler.process(pcm)
+        if ready.size:
+            self._recent.put(ready, keep=self._patience is not None)
+            self._stream.feed(ready)
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._withdraw()
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+
+    def _set_rule(self, stream: VadStreamPort, detection: ServerVad | SemanticVad) -> None:
+        self._withdraw()
+        silence_ms = silence_window_ms(detection)
+        if isinstance(detection, ServerVad):
+            self._patience = None
+            stream.configure(detection.threshold, silence_ms)
+            return
+        self._patience = patience = PATIENCE[detection.eagerness]
+        stream.configure(_SEMANTIC_THRESHOLD, silence_ms, patience.asks_ms)
+        if self._judge is not None:
+            self._judge.prepare()
+
+    def _withdraw(self) -> None:
+        """Forget a question: what it was about is over."""
+        if self._question is not None:
+            self._question.cancel()
+            self._question = None
+
+    def _on_start(self, position: int) -> None:
+        self._turn_start = position
+        self._emit(VadSpeechStarted(self._generation, _session_sample(position)))
+
+    def _on_pause(self, end: int, position: int) -> None:
+        patience, judge = self._patience, self._judge
+        if patience is None or judge is None:
+            return
+        self._withdraw()
+        audio = self._recent.read(self._turn_start - LEAD_SAMPLES, position)
+
+        def answered(probability: float) -> None:
+            if probability >= patience.complete:
+                self._complete(end, position)
+
+        self._question = judge.ask(audio, answered)
+
+    def _complete(self, end: int, position: int) -> None:
+        if self._stream is not None and self._stream.end_turn(end):
+            self._emit(
+                VadSpeechStopped(
+                    self._generation, _session_sample(end), _session_sample(position)
+                )
+            )
+
+    def _on_stop(self, position: int) -> None:
+        self._withdraw()
+        self._emit(VadSpeechStopped(self._generation, _session_sample(position)))
+
+
+@dataclass(slots=True)
+class _Chunk:
+    start: int
+    samples: Float32
+
+
+class _Recent:
+    """The latest audio, as it came, by its position in the session."""
+
+    __slots__ = ("_chunks", "_end")
+
+    def __init__(self, position: int) -> None:
+        self._chunks: deque[_Chunk] = deque()
+        self._end = position
+
+    def put(self, samples: Float32, *, keep: bool) -> None:
+        """Count the next samples, and keep them if they may be asked for."""
+        if keep:
+            self._chunks.append(_Chunk(self._end, samples))
+        else:
+            self._chunks.clear()
+        self._end += samples.size
+        while self._chunks:
+            oldest = self._chunks[0]
+            # Audio comes faster than it is scored when a file is appended at once: what is
+            # asked for then lies up to a slice behind the end.
+            if oldest.start + oldest.samples.size > self._end - JUDGED_SAMPLES - ENGINE_RATE_HZ:
+                return
+            self._chunks.popleft()
+
+    def read(self, start: int, end: int) -> Float32:
+        """What there is between two positions."""
+        parts = [
+            chunk.samples[max(start - chunk.start, 0) : max(end - chunk.start, 0)]
+            for chunk in self._chunks
+        ]
+        return np.concatenate(parts) if parts else np.zeros(0, np.float32)
+
+
+def _session_sample(position: int) -> int:
+    return position * SAMPLE_RATE_HZ // ENGINE_RATE_HZ
+
+
+def _new_resampler() -> StreamResampler:
+    return StreamResampler(SAMPLE_RATE_HZ, ENGINE_RATE_HZ)

@@ -1,0 +1,30 @@
+"""Vendors played on one local port, faithfully enough for their unmodified client libraries."""
+
+from tests.doubles.modes import (
+    HANG,
+    MALFORMED,
+    MIDCUT,
+    OK,
+    RESET,
+    SLOW,
+    Mode,
+    raw,
+    status,
+)
+from tests.doubles.running import running_double
+from tests.doubles.server import Double, LoggedRequest
+
+__all__ = [
+    "HANG",
+    "MALFORMED",
+    "MIDCUT",
+    "OK",
+    "RESET",
+    "SLOW",
+    "Double",
+    "LoggedRequest",
+    "Mode",
+    "raw",
+    "running_double",
+    "status",
+]
