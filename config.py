@@ -13,9 +13,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, cast
+from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
-from pydantic import BaseModel, ConfigDict, Field, FilePath, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    FilePath,
+    SecretStr,
+    ValidationError,
+)
+from pydantic_core import PydanticCustomError
 
 from protocol import ConfigError
 
@@ -30,6 +40,19 @@ class Env:
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+def _http_url(value: str | None) -> str | None:
+    """A base URL without its closing slash."""
+    if value is None:
+        return None
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query:
+        raise PydanticCustomError("http_url", "an http:// or https:// URL")
+    return value.rstrip("/")
+
+
+HTTP_URL = AfterValidator(_http_url)
 
 
 class ServerSettings(_Section):
@@ -91,11 +114,91 @@ class VadSettings(_Section):
     """Audio kept from before the detected start of speech."""
 
 
+class OpenAiSettings(_Section):
+    """OpenAI, or whatever else speaks its HTTP API."""
+
+    api_key: Annotated[SecretStr | None, Env("OPENAI_API_KEY")] = None
+    """Key of OPENAI_BASE_URL; sent nowhere else."""
+    base_url: Annotated[str, HTTP_URL, Env("OPENAI_BASE_URL")] = "https://api.openai.com/v1"
+    """Any server with OpenAI's chat completions, e.g. vLLM, llama.cpp or LM Studio."""
+    model: Annotated[str, Env("OPENAI_MODEL")] = "gpt-4.1-mini"
+    """Language model."""
+
+
+class SiliconFlowSettings(_Section):
+    """SiliconFlow, for each stage."""
+
+    api_key: Annotated[SecretStr | None, Env("SILICONFLOW_API_KEY")] = None
+    """Key of SILICONFLOW_BASE_URL; sent nowhere else."""
+    base_url: Annotated[str, HTTP_URL, Env("SILICONFLOW_BASE_URL")] = (
+        "https://api.siliconflow.cn/v1"
+    )
+    """Where SiliconFlow's API is."""
+    model: Annotated[str, Env("SILICONFLOW_MODEL")] = "Qwen/Qwen2.5-7B-Instruct"
+    """Language model."""
+    stt_model: Annotated[str, Env("SILICONFLOW_STT_MODEL")] = "FunAudioLLM/SenseVoiceSmall"
+    """Speech recognition model."""
+    tts_model: Annotated[str, Env("SILICONFLOW_TTS_MODEL")] = "FunAudioLLM/CosyVoice2-0.5B"
+    """Speech synthesis model."""
+    tts_voice: Annotated[str, Env("SILICONFLOW_TTS_VOICE")] = "FunAudioLLM/CosyVoice2-0.5B:alex"
+    """Voice, with the model it belongs to in front."""
+
+
+class OllamaSettings(_Section):
+    """Ollama, on this machine or another."""
+
+    base_url: Annotated[str, HTTP_URL, Env("OLLAMA_BASE_URL")] = "http://localhost:11434"
+    """Where Ollama listens, with or without /v1."""
+    model: Annotated[str | None, Env("OLLAMA_MODEL")] = None
+    """Language model, pulled beforehand; unset = llama3.2."""
+
+
 class SttSettings(_Section):
     """Speech to text."""
 
-    provider: Annotated[Literal["auto", "pocketsphinx", "scripted"], Env("STT_PROVIDER")] = "auto"
+    provider: Annotated[
+        Literal[
+            "auto",
+            "deepgram",
+            "openai_whisper",
+            "siliconflow",
+            "local_whisper",
+            "pocketsphinx",
+            "scripted",
+        ],
+        Env("STT_PROVIDER"),
+    ] = "auto"
     """Engine; auto takes the best one that is configured."""
+    request_timeout_ms: Annotated[int, Field(ge=100, le=600_000), Env("STT_REQUEST_TIMEOUT_MS")] = (
+        10_000
+    )
+    """How long an engine that is asked once a turn may take for its answer."""
+    deepgram_api_key: Annotated[SecretStr | None, Env("DEEPGRAM_API_KEY")] = None
+    """Key of DEEPGRAM_BASE_URL; sent nowhere else."""
+    deepgram_model: Annotated[str, Env("DEEPGRAM_MODEL")] = "nova-3"
+    """Model of deepgram."""
+    deepgram_language: Annotated[str | None, Env("DEEPGRAM_LANGUAGE")] = None
+    """Language as Deepgram names it; unset = STT_LANGUAGE, without that multi."""
+    deepgram_base_url: Annotated[str, HTTP_URL, Env("DEEPGRAM_BASE_URL")] = (
+        "https://api.deepgram.com"
+    )
+    """Where Deepgram's API is."""
+    whisper_model: Annotated[str | None, Env("WHISPER_MODEL")] = None
+    """Model of openai_whisper, or size, hub name or folder for local_whisper."""
+    openai_base_url: Annotated[str | None, HTTP_URL, Env("OPENAI_STT_BASE_URL")] = None
+    """Server of openai_whisper; unset = OPENAI_BASE_URL with its key."""
+    openai_api_key: Annotated[SecretStr | None, Env("OPENAI_STT_API_KEY")] = None
+    """Key of OPENAI_STT_BASE_URL, if it wants one."""
+    whisper_device: Annotated[Literal["auto", "cpu", "cuda"], Env("WHISPER_DEVICE")] = "auto"
+    """Where local_whisper computes; auto takes a GPU when there is one."""
+    whisper_compute_type: Annotated[str, Env("WHISPER_COMPUTE_TYPE")] = "auto"
+    """CTranslate2's compute type of local_whisper; auto = int8 on a CPU, float16 on a GPU."""
+    whisper_workers: Annotated[int, Field(ge=1, le=64), Env("WHISPER_WORKERS")] = 1
+    """Turns that local_whisper decodes at a time."""
+    whisper_threads: Annotated[int, Field(ge=0, le=256), Env("WHISPER_THREADS")] = 0
+    """CPU threads of local_whisper for each turn; 0 = as CTranslate2 sees fit, up to 4."""
+    whisper_allow_download: Annotated[bool, Env("WHISPER_ALLOW_DOWNLOAD")] = False
+    """Whether local_whisper may fetch a model from the Hugging Face hub."""
     mode: Annotated[Literal["auto", "general", "phrases"], Env("POCKETSPHINX_MODE")] = "auto"
     """What pocketsphinx listens for: general (free English) or phrases (only those listed); auto
     takes phrases when there are any, here or in the script."""
@@ -103,14 +206,16 @@ class SttSettings(_Section):
     """Phrases of the phrases mode, separated by |; unset = those of the script."""
     workers: Annotated[int, Field(ge=1, le=64), Env("POCKETSPHINX_WORKERS")] = 2
     """Worker processes, each of which decodes one turn at a time."""
-    language: Annotated[str, Env("STT_LANGUAGE")] = "en"
-    """Language (BCP-47) spoken when the client names none."""
+    language: Annotated[str | None, Env("STT_LANGUAGE")] = None
+    """Language (BCP-47) spoken when the client names none; unset = the engine finds out."""
 
 
 class LlmSettings(_Section):
     """The language model."""
 
-    provider: Annotated[Literal["auto", "scripted"], Env("LLM_PROVIDER")] = "auto"
+    provider: Annotated[
+        Literal["auto", "openai", "siliconflow", "ollama", "scripted"], Env("LLM_PROVIDER")
+    ] = "auto"
     """Engine; auto takes the best one that is configured."""
     script: Annotated[FilePath | None, Env("SCRIPT_FILE")] = None
     """YAML file the scripted responder plays; unset = the one that is shipped."""
@@ -119,17 +224,71 @@ class LlmSettings(_Section):
     """Sampling temperature until the client sends its own."""
     max_tokens: Annotated[int | None, Field(ge=1, le=4096), Env("LLM_MAX_TOKENS")] = None
     """Longest reply in tokens until the client sends its own; unset = no limit."""
+    context_tokens: Annotated[int, Field(ge=0, le=10_000_000), Env("LLM_CONTEXT_TOKENS")] = 28_000
+    """Most tokens of context (estimated) a model is given; 0 = no limit."""
+    images: Annotated[Literal["auto", "true", "false"], Env("LLM_IMAGES")] = "auto"
+    """Whether the model takes images; auto sends them and lets its server judge."""
+    stall_timeout_ms: Annotated[int, Field(ge=100, le=600_000), Env("LLM_STALL_TIMEOUT_MS")] = (
+        20_000
+    )
+    """How long a model may take for its first token, and then for each next one."""
 
 
 class TtsSettings(_Section):
     """Text to speech."""
 
-    provider: Annotated[Literal["auto", "espeak", "tone"], Env("TTS_PROVIDER")] = "auto"
+    provider: Annotated[
+        Literal["auto", "elevenlabs", "edge_tts", "openai_tts", "siliconflow", "espeak", "tone"],
+        Env("TTS_PROVIDER"),
+    ] = "auto"
     """Engine; auto takes the best one that is configured."""
+    stall_timeout_ms: Annotated[int, Field(ge=100, le=600_000), Env("TTS_STALL_TIMEOUT_MS")] = (
+        10_000
+    )
+    """How long a remote voice may take for its first audio, and then for each next piece."""
+    elevenlabs_api_key: Annotated[SecretStr | None, Env("ELEVENLABS_API_KEY")] = None
+    """Key of ELEVENLABS_BASE_URL; sent nowhere else."""
+    elevenlabs_voice_id: Annotated[str, Env("ELEVENLABS_VOICE_ID")] = "JBFqnCBsd6RMkjVDRZzb"
+    """Voice of elevenlabs, by its id."""
+    elevenlabs_model: Annotated[str, Env("ELEVENLABS_MODEL")] = "eleven_flash_v2_5"
+    """Model of elevenlabs."""
+    elevenlabs_base_url: Annotated[str, HTTP_URL, Env("ELEVENLABS_BASE_URL")] = (
+        "https://api.elevenlabs.io"
+    )
+    """Where ElevenLabs' API is."""
+    edge_voice: Annotated[str, Env("EDGE_TTS_VOICE")] = "zh-CN-XiaoxiaoNeural"
+    """Voice of edge_tts for clients that name none of its own."""
+    openai_model: Annotated[str, Env("OPENAI_TTS_MODEL")] = "gpt-4o-mini-tts"
+    """Model of openai_tts."""
+    openai_voice: Annotated[str, Env("OPENAI_TTS_VOICE")] = "alloy"
+    """Voice of openai_tts for clients that name none, or one the server lacks."""
+    openai_base_url: Annotated[str | None, HTTP_URL, Env("OPENAI_TTS_BASE_URL")] = None
+    """Server of openai_tts; unset = OPENAI_BASE_URL with its key."""
+    openai_api_key: Annotated[SecretStr | None, Env("OPENAI_TTS_API_KEY")] = None
+    """Key of OPENAI_TTS_BASE_URL, if it wants one."""
+    openai_sample_rate_hz: Annotated[
+        int | None, Field(ge=8000, le=48_000), Env("OPENAI_TTS_SAMPLE_RATE")
+    ] = None
+    """Rate to ask of a compatible server and to take from it; unset = OpenAI's 24000."""
     voice: Annotated[str, Env("TTS_VOICE")] = "en-us"
     """Voice used when the client's voice is not one of the engine's own."""
     rate_wpm: Annotated[int, Field(ge=80, le=450), Env("ESPEAK_RATE_WPM")] = 170
     """Speaking rate of espeak-ng in words per minute."""
+
+
+class McpSettings(_Section):
+    """Remote MCP servers, whose tools clients may have this server run; off by default."""
+
+    allowed_hosts: Annotated[tuple[str, ...], Env("MCP_ALLOWED_HOSTS", ",")] = ()
+    """Hosts that clients may name: mcp.example.com, *.example.com, localhost:8001, *; unset = MCP
+    is off."""
+    allow_private: Annotated[bool, Env("MCP_ALLOW_PRIVATE")] = False
+    """Whether they may be on this machine or in its network, and there without TLS."""
+    timeout_ms: Annotated[int, Field(ge=100, le=600_000), Env("MCP_TIMEOUT_MS")] = 30_000
+    """How long connecting, listing tools and running one may each take."""
+    follow_up: Annotated[bool, Env("MCP_FOLLOW_UP")] = False
+    """Whether the model goes on by itself after its calls; OpenAI leaves response.create to the
+    client."""
 
 
 class Settings(_Section):
@@ -138,9 +297,13 @@ class Settings(_Section):
     server: ServerSettings = ServerSettings()
     session: SessionSettings = SessionSettings()
     vad: VadSettings = VadSettings()
+    openai: OpenAiSettings = OpenAiSettings()
+    siliconflow: SiliconFlowSettings = SiliconFlowSettings()
+    ollama: OllamaSettings = OllamaSettings()
     stt: SttSettings = SttSettings()
     llm: LlmSettings = LlmSettings()
     tts: TtsSettings = TtsSettings()
+    mcp: McpSettings = McpSettings()
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,12 +397,14 @@ def _config_error(exc: ValidationError, raw: Mapping[str, str]) -> ConfigError:
 def _check_together(settings: Settings) -> None:
     """Refuse values that are fine alone and wrong together."""
     server = settings.server
-    if server.api_key is not None:
-        key = server.api_key.get_secret_value()
-        if not (key.isascii() and key.isprintable()) or " " in key:
-            raise ConfigError(
-                "API_KEY", "must be printable ASCII without spaces: clients send it in a header"
-            )
+    for name, row in VARIABLES.items():
+        secret = getattr(getattr(settings, row.section), row.field)
+        if isinstance(secret, SecretStr) and name != "CLIENT_SECRET_KEY":
+            key = secret.get_secret_value()
+            if not (key.isascii() and key.isprintable()) or " " in key:
+                raise ConfigError(
+                    name, "must be printable ASCII without spaces: it is sent in a header"
+                )
     signing_key = server.client_secret_key
     if signing_key is not None and len(signing_key.get_secret_value()) < 16:
         raise ConfigError("CLIENT_SECRET_KEY", "must have at least 16 characters")

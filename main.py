@@ -33,6 +33,7 @@ import rest
 import transport
 from client_secrets import ClientSecrets
 from config import Settings, load_settings
+from core.mcp_policy import check_tools
 from core.session_settings import check_language
 from dialects.objects import http_error
 from handshake import Handshake
@@ -275,10 +276,11 @@ def _first_session(
     kind: SessionKind,
 ) -> Session:
     """What a session with these changes would start with, checked as a `session.update` is."""
-    from realtime_session import first_settings
+    from realtime_session import first_settings, mcp_policy
 
     session = first_settings(settings, model, changes, kind)
     check_language(session, engines.stt.languages, engines.stt.name)
+    check_tools(session.tools, mcp_policy(settings), "session.tools")
     return session
 
 
@@ -290,6 +292,7 @@ def _realtime_session(
     *,
     turnstile: asyncio.Lock,
 ) -> LiveSession:
+    from mcp_client import McpClient
     from pipeline_manager import EngineSet, PipelineManager
     from realtime_session import RealtimeSession, first_settings
 
@@ -302,6 +305,7 @@ def _realtime_session(
         settings,
         first=first_settings(settings, handshake.model, changes, handshake.kind),
         open_pipeline=partial(PipelineManager, engine_set),
+        open_mcp=partial(McpClient, settings.mcp),
         new_id=transport.new_id,
         turnstile=turnstile,
     )

@@ -65,9 +65,15 @@ class PipelineManager:
     Args:
         engines: What to build services from.
         emit: Takes each engine event at once; must neither block nor raise.
+        caught_up: Called when `behind` has become False.
     """
 
-    def __init__(self, engines: EngineSet, emit: Callable[[EngineEvent], None]) -> None:
+    def __init__(
+        self,
+        engines: EngineSet,
+        emit: Callable[[EngineEvent], None],
+        caught_up: Callable[[], None] = lambda: None,
+    ) -> None:
         self._engines = engines
         self._sink = emit
         self._flow = asyncio.Event()
@@ -76,7 +82,9 @@ class PipelineManager:
         self._stt = stt
         self._gate = TranscriptGate(self._emit)
         stt.add_event_handler("on_error", self._on_stt_error)
-        self._audio = AudioFeed(engines.vad, engines.judge, self._to_recogniser, self._emit)
+        self._audio = AudioFeed(
+            engines.vad, engines.judge, self._to_recogniser, self._emit, caught_up
+        )
         self._lane = self._new_lane("default", self._emit, front=(stt, self._gate))
         self._asides: dict[str, asyncio.Task[None]] = {}
         self._lanes_beside = 0
@@ -134,6 +142,11 @@ class PipelineManager:
                 self._stop(command.response_id)
             case _:
                 assert_never(command)
+
+    @property
+    def behind(self) -> bool:
+        """Whether the audio fed so far should be worked off before more is fed."""
+        return self._audio.behind
 
     def set_flow(self, open: bool) -> None:
         """Say whether audio is wanted; while not, no further clause is spoken."""
@@ -205,7 +218,7 @@ class PipelineManager:
         front: tuple[FrameProcessor, ...] = (),
     ) -> Lane:
         llm, tts = self._engines.llm.create_service(), self._engines.tts.create_service()
-        return Lane(name, llm, tts, emit, self._flow, front)
+        return Lane(name, llm, tts, emit, self._flow, front, self._engines.tts.speeds)
 
     async def _to_recogniser(self, frame: Frame) -> None:
         if isinstance(frame, VADUserStartedSpeakingFrame):

@@ -16,9 +16,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar, Literal, assert_never
+from typing import Annotated, Any, ClassVar, Literal, assert_never, cast
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, StringConstraints
 
 SAMPLE_RATE_HZ = 24_000
 """Rate of every PCM buffer between the socket and the pipeline, mono s16le."""
@@ -107,6 +107,7 @@ class ErrorCategory(StrEnum):
     SERVER = "server"
     INVALID_REQUEST = "invalid_request"
     UNINTELLIGIBLE = "unintelligible"
+    CONTEXT_LENGTH = "context_length"
 
     @property
     def retryable(self) -> bool:
@@ -236,7 +237,10 @@ class Transcription(WireModel):
 
 
 class NoiseReduction(WireModel):
-    """`audio.input.noise_reduction`: accepted and echoed; no filter is applied yet."""
+    """`audio.input.noise_reduction`: accepted and echoed; no filter is applied.
+
+    The light ones cost clean speech more than they give noisy speech (docs/turn-detection.md).
+    """
 
     type: Literal["near_field", "far_field"]
     strength: float | None = None
@@ -315,13 +319,111 @@ class NamedToolChoice(WireModel):
     name: str
 
 
+class McpToolFilter(WireModel):
+    """Tools of an MCP server: those named, those whose `readOnlyHint` fits, or who do both."""
+
+    tool_names: Strings | None = None
+    read_only: bool | None = None
+
+
+class McpApprovalFilter(WireModel):
+    """`require_approval` by tool; a tool that neither filter names needs approval."""
+
+    always: McpToolFilter | None = None
+    never: McpToolFilter | None = None
+
+
+class McpTool(WireModel):
+    """The tools of a remote MCP server, which this server lists and runs.
+
+    `authorization` is sent to it as a bearer token; like `headers` it is never shown again.
+    """
+
+    type: Literal["mcp"] = "mcp"
+    server_label: Annotated[str, StringConstraints(min_length=1, max_length=64)]
+    server_url: Annotated[str, StringConstraints(max_length=2048)]
+    server_description: Annotated[str, StringConstraints(max_length=1024)] | None = None
+    authorization: SecretStr | None = None
+    headers: Annotated[dict[str, SecretStr], Field(max_length=32)] | None = None
+    allowed_tools: Strings | McpToolFilter | None = None
+    require_approval: Literal["always", "never"] | McpApprovalFilter | None = None
+
+
+class McpToolChoice(WireModel):
+    """`tool_choice` that forces one tool of an MCP server, or any of them."""
+
+    type: Literal["mcp"] = "mcp"
+    server_label: str
+    name: str | None = None
+
+
+def _function_by_default(value: object) -> object:
+    """An object that names no type is a function: for long there was nothing else."""
+    if isinstance(value, dict) and "type" not in value:
+        return {"type": "function", **cast("dict[str, object]", value)}
+    return cast(object, value)
+
+
 ToolChoice = Literal["auto", "none", "required"] | NamedToolChoice
+"""What an engine is told."""
+WireToolChoice = (
+    Literal["auto", "none", "required"]
+    | Annotated[
+        NamedToolChoice | McpToolChoice,
+        Field(discriminator="type"),
+        BeforeValidator(_function_by_default),
+    ]
+)
+"""What a client may ask for."""
 MaxTokens = Annotated[int, Field(ge=1, le=4096)] | Literal["inf"]
 Modality = Literal["audio", "text"]
 Modalities = Annotated[tuple[Modality, ...], _FromArray, Field(min_length=1, max_length=1)]
-Tools = Annotated[tuple[FunctionTool, ...], _FromArray]
+Tool = Annotated[
+    FunctionTool | McpTool, Field(discriminator="type"), BeforeValidator(_function_by_default)
+]
+Tools = Annotated[tuple[Tool, ...], _FromArray]
 
 
+class TokenLimits(WireModel):
+    """`session.truncation.token_limits`."""
+
+    post_instructions: Annotated[int, Field(ge=0)] | None = None
+
+
+class RetentionRatio(WireModel):
+    """`session.truncation` that drops to a share of the limit once the limit is reached."""
+
+    type: Literal["retention_ratio"]
+    retention_ratio: Annotated[float, Field(ge=0, le=1)]
+    token_limits: TokenLimits | None = None
+
+
+Truncation = Literal["auto", "disabled"] | RetentionRatio
+
+
+class Tracing(WireModel):
+    """`session.tracing`: accepted and echoed, nothing is traced."""
+
+    workflow_name: str | None = None
+    group_id: str | None = None
+    metadata: dict[str, Any] | None = None
+
+
+class Reasoning(WireModel):
+    """`session.reasoning`: accepted and echoed."""
+
+    effort: Literal["minimal", "low", "medium", "high", "xhigh"] | None = None
+
+
+class StoredPrompt(WireModel):
+    """`session.prompt`: accepted and echoed; this server stores no prompts."""
+
+    id: str
+    version: str | None = None
+    variables: dict[str, Any] | None = None
+
+
+Include = Annotated[tuple[Literal["item.input_audio_transcription.logprobs"], ...], _FromArray]
 SessionKind = Literal["realtime", "transcription"]
 
 
@@ -339,14 +441,14 @@ class Session(WireModel):
     output_modalities: Modalities = ("audio",)
     instructions: str = ""
     tools: Tools = ()
-    tool_choice: ToolChoice = "auto"
+    tool_choice: WireToolChoice = "auto"
     max_output_tokens: MaxTokens = "inf"
     parallel_tool_calls: bool | None = None
-    reasoning: dict[str, Any] | None = None
-    tracing: Literal["auto"] | dict[str, Any] | None = None
-    truncation: Literal["auto", "disabled"] | dict[str, Any] = "auto"
-    prompt: dict[str, Any] | None = None
-    include: Strings | None = None
+    reasoning: Reasoning | None = None
+    tracing: Literal["auto"] | Tracing | None = None
+    truncation: Truncation = "auto"
+    prompt: StoredPrompt | None = None
+    include: Include | None = None
     audio: SessionAudio = SessionAudio()
     temperature: Annotated[float, Field(ge=0.6, le=1.2)] = 0.8
 
@@ -431,7 +533,90 @@ class FunctionCallOutput:
     output: str
 
 
-Item = Message | FunctionCall | FunctionCallOutput
+@dataclass(frozen=True, slots=True)
+class McpListedTool:
+    """A tool as its MCP server describes it; the schema and annotations are passed on verbatim."""
+
+    name: str
+    input_schema: dict[str, Any]
+    description: str = ""
+    annotations: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class McpListTools:
+    """An `mcp_list_tools` item: what an MCP server offers, nothing until it has answered."""
+
+    id: str
+    server_label: str
+    tools: tuple[McpListedTool, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class McpProtocolError:
+    """The MCP server, or the way to it, failed; `code` is JSON-RPC's."""
+
+    code: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class McpToolExecutionError:
+    """The tool ran and failed, or was not let run."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class McpHttpError:
+    """The MCP server answered with an HTTP error."""
+
+    code: int
+    message: str
+
+
+McpError = McpProtocolError | McpToolExecutionError | McpHttpError
+
+
+@dataclass(frozen=True, slots=True)
+class McpCall:
+    """An `mcp_call` item; the wire shows no status, only `output` or `error` once it is over.
+
+    `incomplete` means that the model never finished its `arguments`.
+    """
+
+    id: str
+    server_label: str
+    name: str
+    arguments: str
+    output: str | None = None
+    error: McpError | None = None
+    approval_request_id: str | None = None
+    status: ItemStatus = "in_progress"
+
+
+@dataclass(frozen=True, slots=True)
+class McpApprovalRequest:
+    """An `mcp_approval_request` item: a call that waits for the client's word."""
+
+    id: str
+    server_label: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class McpApprovalResponse:
+    """An `mcp_approval_response` item: the client's word."""
+
+    id: str
+    approval_request_id: str
+    approve: bool
+    reason: str | None = None
+
+
+McpItem = McpListTools | McpCall | McpApprovalRequest | McpApprovalResponse
+Item = Message | FunctionCall | FunctionCallOutput | McpItem
 
 
 # --- client events --------------------------------------------------------------------------
@@ -541,13 +726,13 @@ class ResponseParams(WireModel):
     output_modalities: Modalities | None = None
     audio: ResponseAudio = ResponseAudio()
     tools: Tools | None = None
-    tool_choice: ToolChoice | None = None
+    tool_choice: WireToolChoice | None = None
     parallel_tool_calls: bool | None = None
     max_output_tokens: MaxTokens | None = None
     metadata: Annotated[dict[MetadataKey, MetadataValue], Field(max_length=16)] | None = None
     temperature: Annotated[float, Field(ge=0.6, le=1.2)] | None = None
-    prompt: dict[str, Any] | None = None
-    reasoning: dict[str, Any] | None = None
+    prompt: StoredPrompt | None = None
+    reasoning: Reasoning | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -629,9 +814,12 @@ StatusDetails = Cancelled | Incomplete | Failed
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Token counts of one response; audio and image counts are 0 on a cascade.
+    """Token counts of one response.
 
-    `total` is always `input + output`.
+    Text is counted by the language model. The model of a cascade hears and speaks text only, so
+    speech is counted beside it as OpenAI counts it, by its length: what users said in the context
+    of this response, and what was spoken in it. `estimated` says that the model gave no count and
+    text was estimated by its length; the wire has no field for that.
     """
 
     input_text_tokens: int = 0
@@ -639,6 +827,7 @@ class Usage:
     input_audio_tokens: int = 0
     output_text_tokens: int = 0
     output_audio_tokens: int = 0
+    estimated: bool = False
 
     @property
     def input_tokens(self) -> int:
@@ -932,6 +1121,76 @@ class FunctionArgumentsDone:
     arguments: str
 
 
+@dataclass(frozen=True, slots=True)
+class McpListToolsInProgress:
+    type: ClassVar[str] = "mcp_list_tools.in_progress"
+    item_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class McpListToolsCompleted:
+    type: ClassVar[str] = "mcp_list_tools.completed"
+    item_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class McpListToolsFailed:
+    type: ClassVar[str] = "mcp_list_tools.failed"
+    item_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class McpArgumentsDelta:
+    """`obfuscation` hides nothing here, but agents-js drops the event without the key."""
+
+    type: ClassVar[str] = "response.mcp_call_arguments.delta"
+    response_id: str
+    item_id: str
+    output_index: int
+    delta: str
+    obfuscation: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class McpArgumentsDone:
+    type: ClassVar[str] = "response.mcp_call_arguments.done"
+    response_id: str
+    item_id: str
+    output_index: int
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class McpCallInProgress:
+    type: ClassVar[str] = "response.mcp_call.in_progress"
+    item_id: str
+    output_index: int
+
+
+@dataclass(frozen=True, slots=True)
+class McpCallCompleted:
+    type: ClassVar[str] = "response.mcp_call.completed"
+    item_id: str
+    output_index: int
+
+
+@dataclass(frozen=True, slots=True)
+class McpCallFailed:
+    type: ClassVar[str] = "response.mcp_call.failed"
+    item_id: str
+    output_index: int
+
+
+McpEvent = (
+    McpListToolsInProgress
+    | McpListToolsCompleted
+    | McpListToolsFailed
+    | McpArgumentsDelta
+    | McpArgumentsDone
+    | McpCallInProgress
+    | McpCallCompleted
+    | McpCallFailed
+)
 ServerEvent = (
     ErrorEvent
     | SessionCreated
@@ -963,6 +1222,7 @@ ServerEvent = (
     | OutputAudioDone
     | FunctionArgumentsDelta
     | FunctionArgumentsDone
+    | McpEvent
 )
 
 
@@ -985,6 +1245,8 @@ def item_content(item: Item) -> tuple[Content, ...]:
         case Message():
             return item.content
         case FunctionCall() | FunctionCallOutput():
+            return ()
+        case McpListTools() | McpCall() | McpApprovalRequest() | McpApprovalResponse():
             return ()
         case _:
             assert_never(item)

@@ -16,6 +16,7 @@ from typing import Any, Literal, Protocol
 import core.messages as m
 from config import Settings
 from core.machine import Machine, Output, Policy
+from core.mcp_policy import McpPolicy
 from core.session_settings import merge_session
 from protocol import (
     ClientEvent,
@@ -24,6 +25,7 @@ from protocol import (
     InputAudioClear,
     InvalidRequest,
     ResponseDone,
+    ResponseView,
     ServerEvent,
     ServerVad,
     Session,
@@ -31,9 +33,11 @@ from protocol import (
     SessionKind,
     SessionUpdated,
     SessionView,
+    Usage,
     error_event,
 )
 from service_providers import Engines
+from session_inbox import Inbox
 
 logger = logging.getLogger("realtime.session")
 
@@ -78,10 +82,19 @@ class ClientConnection(Protocol):
 class Pipeline(Protocol):
     """The engines' side of a session; `pipeline_manager.PipelineManager` is one."""
 
+    @property
+    def behind(self) -> bool: ...
     async def run(self) -> None: ...
     def execute(self, command: m.EngineCommand) -> None: ...
     def set_flow(self, open: bool) -> None: ...
     async def close(self) -> None: ...
+
+
+class ToolRunner(Protocol):
+    """The session's way to MCP servers; `mcp_client.McpClient` is one."""
+
+    async def run(self) -> None: ...
+    def execute(self, command: m.McpCommand) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +109,20 @@ class _Shutdown:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Rest:
+    """What is left of a long append, from byte `start` of its audio (s16le mono 24 kHz)."""
+
+    append: InputAudioAppend
+    start: int
+
+
 class _SessionOver(Exception):
     """Ends the task group once the session has closed its connection."""
 
 
-_Message = ClientEvent | m.EngineEvent | InvalidRequest | _Tick | _Shutdown
+_FromClient = ClientEvent | InvalidRequest | _Rest
+_FromWithin = m.EngineEvent | _Tick | _Shutdown
 
 
 class RealtimeSession:
@@ -111,8 +133,10 @@ class RealtimeSession:
         engines: The process's engines.
         settings: The process's settings.
         first: The settings it starts with, see `first_settings`.
-        open_pipeline: Builds the session's pipeline around the function that takes its events.
+        open_pipeline: Builds the session's pipeline around the function that takes its events and
+            the one that is told when it is no longer `behind`.
         new_id: Makes a unique id from a prefix.
+        open_mcp: Builds its MCP client around the same.
         turnstile: Shared by the process: one session builds its pipeline at a time.
     """
 
@@ -125,13 +149,14 @@ class RealtimeSession:
         settings: Settings,
         *,
         first: Session,
-        open_pipeline: Callable[[Callable[[m.EngineEvent], None]], Pipeline],
+        open_pipeline: Callable[[Callable[[m.EngineEvent], None], Callable[[], None]], Pipeline],
+        open_mcp: Callable[[Callable[[m.EngineEvent], None]], ToolRunner],
         new_id: Callable[[str], str],
         turnstile: asyncio.Lock,
     ) -> None:
         self.id = new_id("sess")
         self._connection = connection
-        self._inbox: asyncio.Queue[_Message] = asyncio.Queue()
+        self._inbox: Inbox[_FromClient, _FromWithin] = Inbox(lambda: not self._pipeline.behind)
         self._read_ahead = asyncio.Semaphore(MAX_WAITING_EVENTS)
         self._open_pipeline = open_pipeline
         self._turnstile = turnstile
@@ -151,11 +176,19 @@ class RealtimeSession:
                 stt_languages=engines.stt.languages,
                 stt_engine=engines.stt.name,
                 max_output_tokens=settings.llm.max_tokens,
+                context_tokens=settings.llm.context_tokens or None,
                 max_session_s=lifetime_s,
                 expires_at_s=self._started_s + lifetime_s,
+                # StepFun's console lets the user pick another voice at any time, and takes a
+                # refusal for the end of the session.
+                voice_is_fixed=not first.model.startswith("step-"),
+                mcp=mcp_policy(settings),
             ),
             new_id=new_id,
         )
+        self._mcp = open_mcp(self._inbox.put_engine)
+        self._mcp_started = False
+        self._tasks: asyncio.TaskGroup | None = None
 
     async def run(self) -> None:
         """Serve the client until one side ends it; leaves no task behind."""
@@ -166,12 +199,13 @@ class RealtimeSession:
         self._set_alarm(time.monotonic())
         try:
             async with AsyncExitStack() as engines, asyncio.TaskGroup() as tasks:
+                self._tasks = tasks
                 tasks.create_task(self._connection.write_forever(), name=f"{self.id} writer")
                 async with self._turnstile:
                     # session.created leaves before the engines are asked for anything, and of a
                     # hundred sessions that open at once each yields to the talk of the others.
                     await asyncio.sleep(0)
-                    self._pipeline = self._open_pipeline(self._inbox.put_nowait)
+                    self._pipeline = self._open_pipeline(self._take, self._inbox.wake)
                 engines.push_async_callback(self._pipeline.close)
                 self._carry_out(commands)
                 tasks.create_task(self._read(), name=f"{self.id} reader")
@@ -194,7 +228,7 @@ class RealtimeSession:
 
     def shutdown(self, reason: str) -> None:
         """Ask the session to end: the client gets 1001 and may reconnect elsewhere."""
-        self._inbox.put_nowait(_Shutdown(reason))
+        self._inbox.put_urgent(_Shutdown(reason))
 
     # --- reader -----------------------------------------------------------------------------------
 
@@ -205,13 +239,13 @@ class RealtimeSession:
                 event: ClientEvent | InvalidRequest = await self._connection.receive()
             except InvalidRequest as refusal:
                 event = refusal
-            self._inbox.put_nowait(event)
+            self._inbox.put_client(event)
 
     # --- driver -----------------------------------------------------------------------------------
 
     async def _drive(self) -> None:
         while True:
-            message = await self._inbox.get()
+            message = await self._inbox.next()
             now = time.monotonic()
             match message:
                 case _Tick():
@@ -223,8 +257,9 @@ class RealtimeSession:
                     outputs = [error_event(message)]
                     self._read_ahead.release()
                 case InputAudioAppend():
-                    outputs = await self._append(message, now)
-                    self._read_ahead.release()
+                    outputs = self._append(self._connection.codec.to_pcm(message), 0, now)
+                case _Rest():
+                    outputs = self._append(message.append, message.start, now)
                 case _ if isinstance(message, ClientEvent):
                     outputs = self._machine.handle(message, now)
                     if isinstance(message, InputAudioClear):
@@ -239,16 +274,25 @@ class RealtimeSession:
             self._set_alarm(now)
             self._set_flow()
 
-    async def _append(self, message: InputAudioAppend, now: float) -> Sequence[Output]:
-        """Take appended audio a second at a time; other sessions run in between."""
-        append = self._connection.codec.to_pcm(message)
-        if len(append.audio) <= APPEND_SLICE_BYTES:
+    def _take(self, event: m.EngineEvent) -> None:
+        """Take an engine event: where a turn begins and ends must be known before more audio."""
+        if isinstance(event, m.VadSpeechStarted | m.VadSpeechStopped):
+            self._inbox.put_urgent(event)
+        else:
+            self._inbox.put_engine(event)
+
+    def _append(self, append: InputAudioAppend, start: int, now: float) -> Sequence[Output]:
+        """Take appended audio a second at a time: turns are found, and others served, in between."""
+        end = start + APPEND_SLICE_BYTES
+        if end < len(append.audio):
+            self._inbox.put_back(_Rest(append, end))
+        else:
+            self._read_ahead.release()
+        if start == 0 and end >= len(append.audio):
             return self._machine.handle(append, now)
-        for start in range(0, len(append.audio), APPEND_SLICE_BYTES):
-            piece = append.audio[start : start + APPEND_SLICE_BYTES]
-            self._carry_out(self._machine.handle(InputAudioAppend(piece, append.event_id), now))
-            await asyncio.sleep(0)
-        return []
+        return self._machine.handle(
+            InputAudioAppend(append.audio[start:end], append.event_id), now
+        )
 
     def _carry_out(self, outputs: Sequence[Output]) -> m.CloseConnection | None:
         """Send the events and execute the commands in their order, waiting for nobody."""
@@ -266,15 +310,36 @@ class RealtimeSession:
                     | m.StopResponse()
                 ):
                     self._pipeline.execute(output)
+                case m.ListMcpTools() | m.CallMcpTool() | m.CancelMcp():
+                    self._run_tool(output)
                 case _:
                     if isinstance(output, SessionCreated | SessionUpdated):
                         input_format = output.session.settings.audio.input.format
                         self._connection.codec.set_input(input_format.type)
                     elif isinstance(output, ResponseDone):
                         self._responses += 1
-                        logger.info("%s %s %s", self.id, output.response.id, output.response.status)
+                        self._log(output.response)
                     self._connection.send(output)
         return None
+
+    def _log(self, response: ResponseView) -> None:
+        usage = response.usage or Usage()
+        logger.info(
+            "%s %s %s, tokens: %d in, %d out%s",
+            self.id,
+            response.id,
+            response.status,
+            usage.input_tokens,
+            usage.output_tokens,
+            " (text estimated)" if usage.estimated else "",
+        )
+
+    def _run_tool(self, command: m.McpCommand) -> None:
+        """Hand a command to the MCP client, which most sessions never start."""
+        if not self._mcp_started and self._tasks is not None:
+            self._mcp_started = True
+            self._tasks.create_task(self._mcp.run(), name=f"{self.id} mcp")
+        self._mcp.execute(command)
 
     def _set_alarm(self, now: float) -> None:
         """Have a tick put into the inbox when the core wants one."""
@@ -287,7 +352,7 @@ class RealtimeSession:
         self._alarm_s = due_s
         if due_s is not None:
             loop = asyncio.get_running_loop()
-            self._alarm = loop.call_later(max(due_s - now, 0.0), self._inbox.put_nowait, _Tick())
+            self._alarm = loop.call_later(max(due_s - now, 0.0), self._inbox.put_urgent, _Tick())
 
     def _set_flow(self) -> None:
         """Let the engine make more speech only while what it made finds a way out."""
@@ -302,7 +367,14 @@ class RealtimeSession:
             # Nothing else would wake the driver when a slow reader has caught up.
             loop = asyncio.get_running_loop()
             self._alarm_s = 0.0
-            self._alarm = loop.call_later(FLOW_POLL_S, self._inbox.put_nowait, _Tick())
+            self._alarm = loop.call_later(FLOW_POLL_S, self._inbox.put_urgent, _Tick())
+
+
+def mcp_policy(settings: Settings) -> McpPolicy:
+    """What the operator allows of MCP."""
+    return McpPolicy(
+        settings.mcp.allowed_hosts, settings.mcp.allow_private, settings.mcp.follow_up
+    )
 
 
 def first_settings(

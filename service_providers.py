@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from config import Settings
 from protocol import ConfigError, Stage
+from providers import configured, endpoints
 from providers.base import LlmProvider, Provider, SttProvider, TtsProvider
 from providers.script import Script
 from providers.script_file import DEFAULT_SCRIPT, load_script
@@ -46,6 +47,8 @@ class Choice:
     stage: Stage
     name: str
     build: Callable[[Settings, Script], Any]
+    configured: Callable[[Settings], str | None] = lambda settings: None
+    """Why `auto` would take it: what was set for it; None when nothing was."""
 
 
 def _pocketsphinx(settings: Settings, script: Script) -> SttProvider:
@@ -59,7 +62,7 @@ def _pocketsphinx(settings: Settings, script: Script) -> SttProvider:
         mode=mode,
         phrases=phrases,
         workers=settings.stt.workers,
-        language=settings.stt.language,
+        language=settings.stt.language or "en",
     )
 
 
@@ -87,18 +90,147 @@ def _tone(settings: Settings, script: Script) -> TtsProvider:
     return ToneProvider(first_audio_ms=script.latency.tts_first_ms)
 
 
+def _local_whisper(settings: Settings, script: Script) -> SttProvider:
+    from providers.local_whisper import LocalWhisperProvider
+
+    stt = settings.stt
+    return LocalWhisperProvider(
+        stt.whisper_model or "base",
+        language=stt.language,
+        device=stt.whisper_device,
+        compute_type=stt.whisper_compute_type,
+        allow_download=stt.whisper_allow_download,
+        workers=stt.whisper_workers,
+        threads=stt.whisper_threads,
+        timeout_s=stt.request_timeout_ms / 1000,
+    )
+
+
+def _deepgram(settings: Settings, script: Script) -> SttProvider:
+    from providers.deepgram_stt import DeepgramProvider
+
+    stt = settings.stt
+    return DeepgramProvider(
+        stt.deepgram_api_key,
+        model=stt.deepgram_model,
+        language=stt.deepgram_language or stt.language or "multi",
+        base_url=stt.deepgram_base_url,
+    )
+
+
+def _openai_stt(settings: Settings, script: Script) -> SttProvider:
+    from providers.openai_stt import OpenAiSttProvider
+
+    return OpenAiSttProvider(
+        endpoints.transcription(settings),
+        language=settings.stt.language,
+        timeout_s=settings.stt.request_timeout_ms / 1000,
+    )
+
+
+def _siliconflow_stt(settings: Settings, script: Script) -> SttProvider:
+    from providers.openai_stt import SiliconFlowSttProvider
+
+    return SiliconFlowSttProvider(
+        endpoints.siliconflow(settings, "stt"),
+        timeout_s=settings.stt.request_timeout_ms / 1000,
+    )
+
+
+def _openai_llm(settings: Settings, script: Script) -> LlmProvider:
+    from providers.openai_llm import OpenAiLlmProvider
+
+    return OpenAiLlmProvider(endpoints.openai(settings), **_llm_options(settings))
+
+
+def _siliconflow_llm(settings: Settings, script: Script) -> LlmProvider:
+    from providers.openai_llm import SiliconFlowLlmProvider
+
+    endpoint = endpoints.siliconflow(settings, "llm")
+    return SiliconFlowLlmProvider(endpoint, **_llm_options(settings))
+
+
+def _ollama(settings: Settings, script: Script) -> LlmProvider:
+    from providers.openai_llm import OllamaLlmProvider
+
+    return OllamaLlmProvider(endpoints.ollama(settings), **_llm_options(settings))
+
+
+def _llm_options(settings: Settings) -> dict[str, Any]:
+    llm = settings.llm
+    return {"images": llm.images, "stall_s": llm.stall_timeout_ms / 1000}
+
+
+def _elevenlabs(settings: Settings, script: Script) -> TtsProvider:
+    from providers.elevenlabs_tts import ElevenLabsProvider
+
+    tts = settings.tts
+    return ElevenLabsProvider(
+        tts.elevenlabs_api_key,
+        voice_id=tts.elevenlabs_voice_id,
+        model=tts.elevenlabs_model,
+        base_url=tts.elevenlabs_base_url,
+        stall_s=tts.stall_timeout_ms / 1000,
+    )
+
+
+def _edge_tts(settings: Settings, script: Script) -> TtsProvider:
+    from providers.edge_tts import EdgeTtsProvider
+
+    tts = settings.tts
+    return EdgeTtsProvider(voice=tts.edge_voice, stall_s=tts.stall_timeout_ms / 1000)
+
+
+def _openai_tts(settings: Settings, script: Script) -> TtsProvider:
+    from providers.openai_tts import OpenAiTtsProvider
+
+    tts = settings.tts
+    return OpenAiTtsProvider(
+        endpoints.speech(settings),
+        voice=tts.openai_voice,
+        sample_rate_hz=tts.openai_sample_rate_hz,
+        stall_s=tts.stall_timeout_ms / 1000,
+    )
+
+
+def _siliconflow_tts(settings: Settings, script: Script) -> TtsProvider:
+    from providers.openai_tts import SiliconFlowTtsProvider
+
+    return SiliconFlowTtsProvider(
+        endpoints.siliconflow(settings, "tts"),
+        voice=settings.siliconflow.tts_voice,
+        stall_s=settings.tts.stall_timeout_ms / 1000,
+    )
+
+
 REGISTRY: tuple[Choice, ...] = (
     Choice(Stage.STT, "pocketsphinx", _pocketsphinx),
     Choice(Stage.STT, "scripted", _scripted_stt),
-    Choice(Stage.LLM, "scripted", _scripted_llm),
+    Choice(Stage.STT, "local_whisper", _local_whisper, configured.local_whisper),
+    Choice(Stage.STT, "deepgram", _deepgram, configured.deepgram),
+    Choice(Stage.STT, "openai_whisper", _openai_stt, configured.openai_stt),
+    Choice(Stage.STT, "siliconflow", _siliconflow_stt, configured.siliconflow),
+    Choice(Stage.LLM, "scripted", _scripted_llm, configured.script),
+    Choice(Stage.LLM, "openai", _openai_llm, configured.openai_llm),
+    Choice(Stage.LLM, "siliconflow", _siliconflow_llm, configured.siliconflow),
+    Choice(Stage.LLM, "ollama", _ollama, configured.ollama),
     Choice(Stage.TTS, "espeak", _espeak),
     Choice(Stage.TTS, "tone", _tone),
+    Choice(Stage.TTS, "elevenlabs", _elevenlabs, configured.elevenlabs),
+    Choice(Stage.TTS, "edge_tts", _edge_tts),
+    Choice(Stage.TTS, "openai_tts", _openai_tts, configured.openai_tts),
+    Choice(Stage.TTS, "siliconflow", _siliconflow_tts, configured.siliconflow),
 )
-"""Every provider; the first row of a stage is what `auto` falls back to."""
+"""Every provider. `auto` takes the first row of a stage that is configured, else the first row."""
 
 
-def choose(stage: Stage, wanted: str) -> tuple[Choice, str]:
+def choose(stage: Stage, wanted: str, settings: Settings | None = None) -> tuple[Choice, str]:
     """The row for a stage and why it was taken.
+
+    Args:
+        stage: Which stage.
+        wanted: A provider's name, or `auto`.
+        settings: What `auto` looks at; None is as if nothing were configured.
 
     Raises:
         ConfigError: there is no such provider, naming those there are.
@@ -106,6 +238,9 @@ def choose(stage: Stage, wanted: str) -> tuple[Choice, str]:
     rows = [row for row in REGISTRY if row.stage is stage]
     variable = f"{stage.upper()}_PROVIDER"
     if wanted == "auto":
+        for row in rows:
+            if settings is not None and (reason := row.configured(settings)):
+                return row, reason
         return rows[0], "embedded: nothing else is configured"
     for row in rows:
         if row.name == wanted:
@@ -154,9 +289,9 @@ class Engines:
         if settings.stt.provider == "auto" and script.stt.mode == "scripted":
             stt, stt_why = choose(Stage.STT, "scripted")[0], "the script says stt: mode: scripted"
         else:
-            stt, stt_why = choose(Stage.STT, settings.stt.provider)
-        llm, llm_why = choose(Stage.LLM, settings.llm.provider)
-        tts, tts_why = choose(Stage.TTS, settings.tts.provider)
+            stt, stt_why = choose(Stage.STT, settings.stt.provider, settings)
+        llm, llm_why = choose(Stage.LLM, settings.llm.provider, settings)
+        tts, tts_why = choose(Stage.TTS, settings.tts.provider, settings)
         return cls(
             stt.build(settings, script),
             llm.build(settings, script),

@@ -13,7 +13,14 @@ from typing import Any
 import orjson
 import uvloop
 
-from . import machine, measure_memory, measure_open, measure_streaming, measure_turn
+from . import (
+    machine,
+    measure_heard,
+    measure_memory,
+    measure_open,
+    measure_streaming,
+    measure_turn,
+)
 from .report import Table
 from .scale import FULL, QUICK, Scale
 
@@ -34,6 +41,7 @@ FIGURES = (
     Figure("memory", measure_memory.measure, measure_memory.tables),
     Figure("turn", measure_turn.measure, measure_turn.tables),
     Figure("streaming", measure_streaming.measure, measure_streaming.tables),
+    Figure("heard", measure_heard.measure, measure_heard.tables),
 )
 
 

@@ -1,1 +1,1 @@
-"""A conformance command for any server of the OpenAI Realtime protocol; it knows no server's code."""
+"""A conformance command for any server of the OpenAI Realtime protocol; it knows none of them."""

@@ -14,9 +14,9 @@ from conformance.audio import DEFAULT_CLIP, UnusableAudio, load_clip
 from conformance.client import Pace
 from conformance.lab import Target
 from conformance.oracle import Dialect
-from conformance.registry import BOTH, CHECKS, SECTIONS
+from conformance.registry import BOTH, CHECKS, SECTIONS, Failed
 from conformance.rules import RULES
-from conformance.runner import DialectReport, declines_beta, run
+from conformance.runner import DialectReport, declines_beta, opening, run
 
 EXIT_CONFORMS = 0
 EXIT_FAILED = 1
@@ -50,7 +50,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         Pace(options.timeout, options.settle, realtime=options.pace == "realtime"),
     )
     dialects: tuple[Dialect, ...] = BOTH if options.dialect == "both" else (options.dialect,)
-    reports = asyncio.run(_run(target, dialects, options.section, options.jobs))
+    try:
+        reports = asyncio.run(_run(target, dialects, options.section, options.jobs))
+    except Failed as failure:
+        print(f"Nothing to measure at {options.url}: {failure.explanation}", file=sys.stderr)
+        return EXIT_UNUSABLE
     print(report.text(options.url, reports))
     if options.json:
         values = report.as_json(options.url, reports)
@@ -65,9 +69,12 @@ async def _run(
 ) -> list[DialectReport]:
     reports: list[DialectReport] = []
     for dialect in dialects:
-        if dialect == "beta" and await declines_beta(target):
+        first = await opening(target, dialect)
+        if dialect == "beta" and declines_beta(first):
             print("The server declines the beta dialect, as OpenAI does since May 2026.\n")
             continue
+        if first["type"] == "error":
+            raise Failed(f"The session was refused: {report.shortened(first.get('error'))}.")
         reports.append(await run(target, dialect, sections=sections, jobs=jobs))
     return reports
 

@@ -9,7 +9,7 @@ import asyncio
 import base64
 import itertools
 import json
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -131,8 +131,8 @@ class Client:
 
     async def configure(self, **flat: Any) -> WireEvent:
         """`session.update` with flat names; returns the session that came back."""
-        event_id = await self.update(**flat)
-        event = await self.wait("session.updated", "error", where=_is_answer_to(event_id))
+        await self.update(**flat)
+        event = await self.wait("session.updated", "error")
         expect(event["type"] == "session.updated", "A valid session.update was refused.", event)
         return event.get("session", {})
 
@@ -142,14 +142,10 @@ class Client:
 
     async def add_event(self, item: WireEvent, **more: Any) -> WireEvent:
         """As `add`, returning the whole `conversation.item.added` (beta `created`)."""
-        event_id = await self.send({"type": "conversation.item.create", "item": item, **more})
-        event = await self.wait(
-            "conversation.item.added", "error", where=_is_answer_to(event_id, self._not_output)
-        )
+        await self.send({"type": "conversation.item.create", "item": item, **more})
+        event = await self.wait("conversation.item.added", "error", where=self._not_output)
         expect(event["type"] != "error", "A valid conversation.item.create was refused.", event)
         expect(isinstance(event.get("item"), dict), "The event carries no item.", event)
-        if self.dialect == "ga":
-            await self.wait("conversation.item.done", where=_same_item(event))
         return event
 
     async def say(self, text: str, **more: Any) -> WireEvent:
@@ -166,8 +162,8 @@ class Client:
 
     async def respond(self, **flat: Any) -> Reply:
         """`response.create` to its end."""
-        event_id = await self.create(**flat)
-        event = await self.wait("response.created", "error", where=_is_answer_to(event_id))
+        await self.create(**flat)
+        event = await self.wait("response.created", "error")
         expect(event["type"] != "error", "A valid response.create was refused.", event)
         return await self.reply_to(event)
 
@@ -203,6 +199,10 @@ class Client:
         """All events of these types so far, by their GA names."""
         return [event for event in self.events if ga_type(event) in ga_names]
 
+    def place(self, event: WireEvent) -> int:
+        """Where an event stands among all events."""
+        return next(index for index, known in enumerate(self.events) if known is event)
+
     async def wait(
         self, *ga_names: str, where: Where | None = None, timeout_s: float | None = None
     ) -> WireEvent:
@@ -237,7 +237,7 @@ class Client:
     async def reply_to(self, created: WireEvent) -> Reply:
         """The rest of a response whose `response.created` has come."""
         response_id = _response_id(created)
-        done = await self.wait("response.done", where=lambda e: _response_id(e) == response_id)
+        done = await self._done(response_id)
         events = [event for event in self.events if _response_id(event) == response_id]
         return Reply(created["response"], done["response"], events)
 
@@ -245,15 +245,13 @@ class Client:
         """The next response, whoever asked for it."""
         return await self.reply_to(await self.wait("response.created"))
 
-    async def refusal(self, event_id: str | None) -> WireEvent:
-        """The `error` that answers one client event; the session must live on.
+    async def refused(self, sending: Awaitable[object]) -> WireEvent:
+        """Send something; gives the `error` that answers it. The session must live on.
 
-        Args:
-            event_id: The client's; None where the server could not know it.
+        Which event it names is the matter of one check, not of every check that meets an error.
         """
-        event = await self.wait(
-            "error", where=lambda e: _error(e).get("event_id") == event_id or event_id is None
-        )
+        await sending
+        event = await self.wait("error")
         await self.lives()
         return _error(event)
 
@@ -278,13 +276,18 @@ class Client:
 
     async def drain(self) -> None:
         """Let the server end what it began, so that what it never ends can be told."""
-        open_ids = {_response_id(event) for event in self.of("response.created")}
-        open_ids -= {_response_id(event) for event in self.of("response.done")}
+        if not self.of("session.created"):
+            return
         with suppress(Failed):
+            await self.lives()
+            open_ids = {_response_id(event) for event in self.of("response.created")}
+            open_ids -= {_response_id(event) for event in self.of("response.done")}
             for response_id in sorted(filter(None, open_ids)):
                 await self.send({"type": "response.cancel", "response_id": response_id})
-                await self.wait("response.done", where=lambda e, i=response_id: _response_id(e) == i)
-            if self.of("session.created"):
+                await self.wait(
+                    "response.done", where=lambda e, i=response_id: _response_id(e) == i
+                )
+            if open_ids:
                 await self.lives()
 
     async def disconnect(self) -> None:
@@ -304,6 +307,9 @@ class Client:
         except TimeoutError:
             raise Failed("The server did not close the connection.") from None
         return self.socket.close_code, self.socket.close_reason
+
+    async def _done(self, response_id: str | None) -> WireEvent:
+        return await self.wait("response.done", where=lambda e: _response_id(e) == response_id)
 
     async def _read(self) -> None:
         with suppress(ConnectionClosed):
@@ -332,7 +338,9 @@ class Client:
         return ", ".join([kind for kind, _ in runs][-6:]) or "none at all"
 
     def _not_output(self, event: WireEvent) -> bool:
-        """Whether an added item is none of a response."""
+        """Whether an event is an error, or an item that no response has made."""
+        if event["type"] == "error":
+            return True
         item_id = event.get("item", {}).get("id")
         outputs = self.of("response.output_item.added")
         return all(output.get("item", {}).get("id") != item_id for output in outputs)
@@ -386,21 +394,6 @@ async def open_client(
         await client.disconnect()
 
 
-def _is_answer_to(event_id: str, where: Where = lambda event: True) -> Where:
-    """Any event that is no error, or the error that names this client event or none."""
-
-    def fits(event: WireEvent) -> bool:
-        if event["type"] == "error":
-            return _error(event).get("event_id") in (event_id, None)
-        return where(event)
-
-    return fits
-
-
-def _same_item(added: WireEvent) -> Where:
-    return lambda event: event.get("item", {}).get("id") == added["item"].get("id")
-
-
 def _error(event: WireEvent) -> WireEvent:
     error = event.get("error")
     return error if isinstance(error, dict) else {}
@@ -428,4 +421,3 @@ def _close_of(closed: ConnectionClosed) -> str:
 def _chunks(audio: bytes, chunk_bytes: int) -> Iterator[bytes]:
     for start in range(0, len(audio), chunk_bytes):
         yield audio[start : start + chunk_bytes]
-

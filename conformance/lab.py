@@ -35,8 +35,7 @@ class Target:
     def with_query(self, *, path_suffix: str = "", **query: str | None) -> str:
         """The address with a `model`, and further query keys; a value of None takes a key out."""
         parts = urlsplit(self.url)
-        keys: dict[str, str | None] = {"model": DEFAULT_MODEL} | dict(parse_qsl(parts.query))
-        keys |= query
+        keys = {"model": DEFAULT_MODEL, **dict(parse_qsl(parts.query)), **query}
         encoded = urlencode({key: value for key, value in keys.items() if value is not None})
         path = parts.path.rstrip("/") + path_suffix
         return urlunsplit((parts.scheme, parts.netloc, path, encoded, ""))

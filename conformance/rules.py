@@ -115,6 +115,12 @@ _ORDER: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
         "transcription events come only when the session asks for them",
         (f"{_INPUT}committed",),
     ),
+    (
+        "n",
+        "mcp-outcomes",
+        "MCP listings and calls are begun, have one outcome, and only then are done",
+        ("mcp_list_tools.", "response.mcp_"),
+    ),
 )
 _LETTERS = {letter: f"ordering/{name}" for letter, name, _, _ in _ORDER}
 
@@ -162,11 +168,13 @@ RULES: tuple[Rule, ...] = (
     ),
 )
 
+_CONTENT = "dialect-purity/content-types"
+
 _WORDING: tuple[tuple[str, str], ...] = (
     (r"frames: ", "shapes/frames"),
     (r".*is no event of the|.*Input tag .* does not match", "dialect-purity/event-names"),
     (r".*does not belong in the|.*unknown field", "dialect-purity/fields"),
-    (r".*does not belong to role", "dialect-purity/content-types"),
+    (r".*does not belong to role|schema: .*\.content\.\d+\.type: ", _CONTENT),
     (r".*missing event_id|schema: [\w.]*\.event_id: ", "shapes/event-id"),
     (r".*: null ", "shapes/no-nulls"),
 )
@@ -200,16 +208,18 @@ def judge(traffic: Iterable[Traffic], dialect: Dialect) -> list[Verdict]:
     types = {kind for connection in traffic for kind in connection.types}
     found: dict[str, list[Finding]] = {}
     for connection in traffic:
+        # An item fits none of its shapes when its content is misnamed, and each says why.
+        misnamed = {f.number for f in connection.findings if rule_of(f) == _CONTENT}
         for finding in connection.findings:
-            found.setdefault(rule_of(finding), []).append(finding)
+            about_shape = finding.problem.startswith("schema: ") and finding.number in misnamed
+            rule_id = _CONTENT if about_shape else rule_of(finding)
+            found.setdefault(rule_id, []).append(finding)
     return [
         Verdict(rule, _outcome(rule, found, types)) for rule in RULES if dialect in rule.dialects
     ]
 
 
-def _outcome(
-    rule: Rule, found: dict[str, list[Finding]], types: set[str]
-) -> list[Finding] | None:
+def _outcome(rule: Rule, found: dict[str, list[Finding]], types: set[str]) -> list[Finding] | None:
     if rule.id in found or any(kind.startswith(rule.about) for kind in types):
         return found.get(rule.id, [])
     return None

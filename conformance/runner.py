@@ -9,13 +9,13 @@ from typing import Literal
 
 import conformance.checks as all_checks
 from conformance.lab import Lab, Target, Traffic
-from conformance.oracle import Dialect, Finding
+from conformance.oracle import Dialect, Finding, WireEvent
 from conformance.registry import CHECKS, SECTIONS, Check, Failed, Level, NotMeasured
 from conformance.rules import Rule, judge
 
 Outcome = Literal["passed", "failed", "not measured"]
 
-__all__ = ["DialectReport", "Result", "all_checks", "checks_for", "declines_beta", "run"]
+__all__ = ["DialectReport", "Result", "all_checks", "checks_for", "declines_beta", "opening", "run"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +69,7 @@ def checks_for(dialect: Dialect, sections: Iterable[str] = ()) -> list[Check]:
     """The checks of a dialect, all of them or those of some sections."""
     wanted = set(sections) or SECTIONS.keys()
     return [
-        check
-        for check in CHECKS.values()
-        if dialect in check.dialects and check.section in wanted
+        check for check in CHECKS.values() if dialect in check.dialects and check.section in wanted
     ]
 
 
@@ -111,23 +109,26 @@ async def run(
         tasks = [group.create_task(make(check), name=check.id) for check in checks]
     results = [task.result() for task in tasks]
     entries = [entry for check in checks for entry in traffic[check.id]]
-    results += [
-        _rule_result(verdict.rule, verdict.findings) for verdict in judge(entries, dialect)
-    ]
+    results += [_rule_result(verdict.rule, verdict.findings) for verdict in judge(entries, dialect)]
     order = list(SECTIONS)
     results.sort(key=lambda result: order.index(result.section))
     results = [result for result in results if not sections or result.section in sections]
     return DialectReport(dialect, results, traffic)
 
 
-async def declines_beta(target: Target) -> bool:
-    """Whether the server refuses the beta dialect in OpenAI's own way (protocol §1.6)."""
-    lab = Lab(target, "beta")
-    try:
-        async with lab.connect(judged=False) as client:
-            first = await client.wait("error", "session.created")
-    except Failed:
-        return False
+async def opening(target: Target, dialect: Dialect) -> WireEvent:
+    """The first event of a connection.
+
+    Raises:
+        Failed: There is none.
+    """
+    lab = Lab(target, dialect)
+    async with lab.connect(judged=False) as client:
+        return await client.wait("session.created", "error")
+
+
+def declines_beta(first: WireEvent) -> bool:
+    """Whether a first event refuses the beta dialect in OpenAI's own way (protocol §1.6)."""
     error = first.get("error")
     return isinstance(error, dict) and error.get("code") == "beta_api_shape_disabled"
 

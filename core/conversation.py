@@ -35,13 +35,17 @@ class Entry:
     """An item and what the wire does not show of it.
 
     `transcript` is set for user audio; `speech` and `heard_ms` for assistant audio, `heard_ms` once
-    it is known that playback stopped early.
+    it is known that playback stopped early. `audio_ms` is how long a user spoke, and stays when the
+    audio itself is dropped. What is `forgotten` was cut off a long conversation: clients still see
+    it, models do not.
     """
 
     item: Item
     transcript: Transcript | None = None
     speech: SpeechTimeline | None = None
     heard_ms: float | None = None
+    audio_ms: float = 0.0
+    forgotten: bool = False
 
     @property
     def heard_text(self) -> str | None:
@@ -49,6 +53,12 @@ class Entry:
         if self.speech is None or self.heard_ms is None:
             return None
         return self.speech.text_until(self.heard_ms)
+
+    def show_heard(self) -> None:
+        """Let a finished assistant message say no more than what the user heard of it."""
+        text, item = self.heard_text, self.item
+        if text is not None and isinstance(item, Message) and item.status != "in_progress":
+            self.item = dataclasses.replace(item, content=(OutputAudio(text),))
 
 
 class Conversation:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from core.conversation import Conversation, Entry, Known, Pending
+from core.speech import BYTES_PER_MS
+from core.validation import quoted
 from protocol import (
     SAMPLE_RATE_HZ,
     ErrorCode,
@@ -16,7 +18,6 @@ from protocol import (
     InvalidRequest,
     Item,
     Message,
-    OutputAudio,
 )
 
 _UNKNOWN = {
@@ -30,7 +31,7 @@ def unknown_item(item_id: str, verb: str) -> InvalidRequest:
     """The error for an operation on an item that is not there."""
     code, gerund = _UNKNOWN[verb]
     return InvalidRequest(
-        code, f"Error {gerund} item: the item with id '{item_id}' does not exist."
+        code, f"Error {gerund} item: the item with id {quoted(item_id)} does not exist."
     )
 
 
@@ -38,7 +39,7 @@ def unknown_previous(item_id: str) -> InvalidRequest:
     """The error for an insertion behind an item that is not there."""
     return InvalidRequest(
         ErrorCode.ITEM_CREATE_UNKNOWN_PREVIOUS,
-        f"Error adding item: the previous item with id '{item_id}' does not exist.",
+        f"Error adding item: the previous item with id {quoted(item_id)} does not exist.",
     )
 
 
@@ -46,7 +47,7 @@ def duplicate_item(item_id: str) -> InvalidRequest:
     """The error for a client id that is taken; OpenAI appends a second item, which is a bug."""
     return InvalidRequest(
         ErrorCode.INVALID_VALUE,
-        f"Error adding item: an item with id '{item_id}' already exists. Use another id.",
+        f"Error adding item: an item with id {quoted(item_id)} already exists. Use another id.",
         "item.id",
     )
 
@@ -71,7 +72,7 @@ def check_call(item: Item, conversation: Conversation) -> None:
     if not conversation.has_call(item.call_id):
         raise InvalidRequest(
             ErrorCode.INVALID_VALUE,
-            f"Invalid value: '{item.call_id}'. There is no function call with this id in the "
+            f"Invalid value: {quoted(item.call_id)}. There is no function call with this id in the "
             "conversation.",
             "item.call_id",
         )
@@ -79,7 +80,7 @@ def check_call(item: Item, conversation: Conversation) -> None:
 
 def new_entry(item: Item) -> Entry:
     """The entry of a created item; its audio is still to be understood unless it brings words."""
-    entry = Entry(item)
+    entry = Entry(item, audio_ms=len(audio_of(item)) / BYTES_PER_MS)
     if isinstance(item, Message) and item.role == "user" and audio_of(item):
         known = [p.transcript for p in item.content if isinstance(p, InputAudio) and p.transcript]
         entry.transcript = Known(" ".join(known)) if known else Pending()
@@ -135,6 +136,5 @@ def truncate(entry: Entry, content_index: int, audio_end_ms: float) -> int:
         )
     end_ms = min(max(audio_end_ms, 0.0), entry.speech.audio_ms)
     entry.heard_ms = end_ms
-    if item.status != "in_progress":
-        entry.item = replace(item, content=(OutputAudio(entry.heard_text or ""),))
+    entry.show_heard()
     return int(end_ms)

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 from core import items, requests
 from core.conversation import Conversation, Entry, Known, Pending, Unknown
 from core.idle import IDLE_NOTE, IdleWatch
+from core.mcp import Mcp
+from core.mcp_policy import McpPolicy, without_mcp
 from core.messages import (
     CloseConnection,
     CloseSegment,
@@ -25,6 +27,9 @@ from core.messages import (
     FeedAudio,
     GenerationEnded,
     GenerationFailed,
+    McpCallFinished,
+    McpToolsFailed,
+    McpToolsListed,
     ModelFinished,
     ModelText,
     OpenSegment,
@@ -80,6 +85,7 @@ from protocol import (
     ItemRetrieved,
     ItemTruncate,
     ItemTruncated,
+    McpApprovalResponse,
     Message,
     ResponseCancel,
     ResponseCreate,
@@ -109,7 +115,7 @@ class Policy:
     """What the operator decides and a client cannot change.
 
     `stt_languages` is None when the recogniser takes any language; `expires_at_s` is on the clock
-    that `now` is given in.
+    that `now` is given in. `voice_is_fixed` is OpenAI's rule for a voice that has been heard.
     """
 
     output_lead_ms: float | None = 5000
@@ -120,8 +126,11 @@ class Policy:
     item_audio_limit_bytes: int = 16 * 1024 * 1024
     max_parallel_responses: int = 8
     max_output_tokens: int | None = None
+    context_tokens: int | None = None
     expires_at_s: float = math.inf
     max_session_s: float = 3600.0
+    voice_is_fixed: bool = True
+    mcp: McpPolicy = field(default_factory=McpPolicy)
 
 
 class Machine:
@@ -147,15 +156,18 @@ class Machine:
         self._policy = policy
         self._new_id = new_id
         self._conversation = Conversation(conversation_id)
+        self._mcp = Mcp(self._conversation, policy.mcp, new_id)
         self._buffer = InputBuffer()
         self._turn: Turn = Manual(None)
         self._vad_generation = 0
         self._active: Response | None = None
+        self._last_params = ResponseParams()
+        """Of the newest response of the default conversation."""
         self._out_of_band: dict[str, Response] = {}
         self._transcribing: dict[str, float] = {}
         """Committed items whose words are awaited, and until when."""
         self._held_deltas: dict[str, list[str]] = {}
-        self._item_audio: list[tuple[str, bytes]] = []
+        self._item_audio: dict[str, bytes] = {}
         """Audio of created items, to be recognised once nobody is speaking."""
         self._idle: IdleWatch | None = None
         """Runs from the end of each response of the default conversation."""
@@ -170,24 +182,34 @@ class Machine:
 
     def start(self) -> list[Output]:
         """What a new session says and does first."""
-        outputs: list[Output] = [SessionCreated(self._session)]
+        refusals: list[Output] = []
+        try:
+            self._mcp.check(self.settings.tools, "session.tools")
+        except InvalidRequest as refusal:
+            # An ephemeral key outlives the rules it was minted under.
+            self._session = replace(self._session, settings=without_mcp(self.settings))
+            refusals.append(error_event(refusal))
+        outputs: list[Output] = [SessionCreated(self._session), *refusals]
         detection = self.settings.audio.input.turn_detection
         if detection is not None:
             self._turn = Listening()
             outputs.append(ConfigureVad(self._vad_generation, detection))
-        return outputs
+        outputs += self._mcp.import_tools(self.settings.tools)
+        return [*outputs, *self._mcp.take_commands()]
 
     def handle(self, event: ClientEvent | EngineEvent, now: float) -> list[Output]:
         """Take one event at `now` (seconds of a monotonic clock)."""
         if self._closed:
             return []
         try:
-            return self._dispatch(event, now)
+            return self._with_mcp(self._dispatch(event, now), now)
         except InvalidRequest as refusal:
             return [error_event(refusal, getattr(event, "event_id", None))]
 
     def next_deadline(self, now: float) -> float | None:
         """When `handle_timer` wants to be called next."""
+        if self._closed:
+            return None
         moments = [self._policy.expires_at_s, *self._transcribing.values()]
         timeout_ms = self._idle_timeout_ms()
         if self._idle is not None and timeout_ms is not None:
@@ -220,7 +242,7 @@ class Machine:
             elif response.generating:
                 outputs += self._check_stall(response, now)
         self._forget_done(now)
-        return outputs + self._check_idle(now)
+        return self._with_mcp(outputs + self._check_idle(now), now)
 
     def _check_stall(self, response: Response, now: float) -> list[Output]:
         """Fail a response whose engine has fallen silent."""
@@ -262,6 +284,12 @@ class Machine:
                 return self._transcript_failed(event.item_id, event.failure, now)
             case GenerationEnded() | GenerationFailed():
                 return self._generation_over(event, now)
+            case McpToolsListed():
+                return [*self._mcp.listed(event)]
+            case McpToolsFailed():
+                return [*self._mcp.list_failed(event)]
+            case McpCallFinished():
+                return self._mcp_call_finished(event, now)
             case SessionUpdate():
                 return self._update_session(event, now)
             case InputAudioCommit():
@@ -289,7 +317,11 @@ class Machine:
         check_kind(self.settings, event.session.get("type", self.settings.type))
         settings = merge_session(self.settings, event.session, self._defaults)
         check_language(settings, self._policy.stt_languages, self._policy.stt_engine)
-        check_voice(self.settings, settings, self._conversation.has_assistant_audio)
+        if self._policy.voice_is_fixed:
+            check_voice(self.settings, settings, self._conversation.has_assistant_audio)
+        tools_before = self.settings.tools
+        if "tools" in event.session:
+            self._mcp.check(settings.tools, "session.tools")
         before = self.settings.audio.input.turn_detection
         after = settings.audio.input.turn_detection
         self._session = replace(self._session, settings=settings)
@@ -299,7 +331,10 @@ class Machine:
             outputs += self._change_turn_detection(before is not None, after is not None, now)
         if self._active is not None:
             self._active.pacer.lead_ms = self._lead_ms()
-        return [*outputs, SessionUpdated(self._session)]
+        outputs.append(SessionUpdated(self._session))
+        if "tools" in event.session:
+            outputs += self._mcp.change_tools(tools_before, settings.tools)
+        return outputs
 
     def _change_turn_detection(self, was_on: bool, is_on: bool, now: float) -> list[Output]:
         """Follow a change of `turn_detection`; audio waiting in the buffer stays there."""
@@ -367,10 +402,8 @@ class Machine:
         match self._turn:
             case Speaking(item_id=item_id, start=start):
                 require_committable((self._buffer.end - start) / SAMPLES_PER_MS)
-                # The user may go on speaking: turn detection starts afresh and finds the rest.
-                self._vad_generation += 1
-                detection = self.settings.audio.input.turn_detection
-                outputs.append(ConfigureVad(self._vad_generation, detection))
+                # The user may go on speaking: the rest is found as a turn of its own.
+                outputs.append(self._listen_afresh())
                 self._turn = Listening()
             case Manual(item_id=str() as item_id):
                 require_committable(self._buffer.duration_ms)
@@ -378,11 +411,14 @@ class Machine:
                 self._turn = Manual(None)
             case Manual() | Listening():
                 require_committable(self._buffer.duration_ms)
+                if isinstance(self._turn, Listening):
+                    outputs.append(self._listen_afresh())
                 item_id, start = self._new_id("item"), self._buffer.start
                 outputs.append(self._open(item_id, self._buffer.read(start, self._buffer.end)))
             case _:
                 assert_never(self._turn)
-        return outputs + self._commit_item(item_id, start, self._buffer.end, now)
+        outputs += self._commit_item(item_id, start, self._buffer.end, now)
+        return outputs + self._release_deltas(item_id)
 
     def _commit_item(self, item_id: str, start: int, end: int, now: float) -> list[Output]:
         """Make the user's item out of the audio between two positions."""
@@ -390,16 +426,23 @@ class Machine:
         audio = self._audio(start, end)
         item = Message(item_id, "user", "completed", (InputAudio(None, audio),))
         self._transcribing[item_id] = now + self._policy.stt_timeout_s
-        previous = self._join(Entry(item, transcript=Pending()))
+        previous = self._join(
+            Entry(item, transcript=Pending(), audio_ms=(end - start) / SAMPLES_PER_MS)
+        )
         outputs: list[Output] = [
-            CloseSegment(item_id),
+            CloseSegment(item_id, end),
             InputAudioCommitted(previous, item_id),
             ItemAdded(previous, item),
             ItemDone(previous, item),
         ]
+        return outputs + self._open_item_audio(now)
+
+    def _release_deltas(self, item_id: str) -> list[Output]:
+        """Tell the words that were recognised before the item was there."""
+        outputs: list[Output] = []
         for delta in self._held_deltas.pop(item_id, []):
             outputs += self._delta_event(item_id, delta)
-        return outputs + self._open_item_audio(now)
+        return outputs
 
     def _audio(self, start: int, end: int) -> bytes:
         """Take the audio between two positions out of the buffer."""
@@ -419,19 +462,24 @@ class Machine:
         match self._turn:
             case Speaking(item_id=item_id):
                 self._turn = Listening()
-                self._vad_generation += 1
-                detection = self.settings.audio.input.turn_detection
-                outputs.append(ConfigureVad(self._vad_generation, detection))
+                outputs.append(self._listen_afresh())
                 outputs += self._drop_segment(item_id, now)
+            case Listening():
+                outputs.append(self._listen_afresh())
             case Manual(item_id=str() as item_id):
                 self._turn = Manual(None)
                 outputs += self._drop_segment(item_id, now)
-            case Manual() | Listening():
+            case Manual():
                 pass
             case _:
                 assert_never(self._turn)
         self._buffer.clear()
         return [*outputs, InputAudioCleared()]
+
+    def _listen_afresh(self) -> ConfigureVad:
+        """Have turn detection forget what was appended so far, heard already or not."""
+        self._vad_generation += 1
+        return ConfigureVad(self._vad_generation, self.settings.audio.input.turn_detection)
 
     # --- silence ----------------------------------------------------------------------------------
 
@@ -461,9 +509,11 @@ class Machine:
         """Commit the silence as the user's turn, and have the model answer it (reference §4.12)."""
         item_id, end = self._new_id("item"), self._buffer.end
         note = Message(self._new_id("item"), "system", "completed", (InputText(IDLE_NOTE),))
-        silence = Message(item_id, "user", "completed", (InputAudio(None, self._audio(start, end)),))
+        audio = InputAudio(None, self._audio(start, end))
+        silence = Message(item_id, "user", "completed", (audio,))
         before = self._conversation.append(Entry(note))
-        self._join(Entry(silence, transcript=Known("")))
+        silent_ms = (end - start) / SAMPLES_PER_MS
+        self._join(Entry(silence, transcript=Known(""), audio_ms=silent_ms))
         outputs: list[Output] = [
             TimeoutTriggered(samples_to_ms(start), samples_to_ms(end), item_id),
             ItemAdded(before, note),
@@ -513,13 +563,15 @@ class Machine:
             return []
         item_id, start = self._turn.item_id, self._turn.start
         self._turn = Listening()
-        window = silence_window_ms(detection) * SAMPLES_PER_MS
-        end = max(min(event.end_sample + window, self._buffer.end), start)
+        heard_to = event.judged_sample
+        if heard_to is None:
+            heard_to = event.end_sample + silence_window_ms(detection) * SAMPLES_PER_MS
+        end = max(min(heard_to, self._buffer.end), start)
         outputs: list[Output] = [SpeechStopped(samples_to_ms(end), item_id)]
         outputs += self._commit_item(item_id, start, end, now)
         if self._answers(detection.create_response):
             outputs += self._create_response(ResponseParams(), None, now, trigger=item_id)
-        return outputs
+        return outputs + self._release_deltas(item_id)
 
     def _answers(self, create_response: bool) -> bool:
         """Whether the end of a turn calls for a response."""
@@ -584,6 +636,7 @@ class Machine:
             return []
         entry.transcript = Unknown()
         self._transcribing.pop(item_id, None)
+        self._item_audio.pop(item_id, None)
         outputs: list[Output] = []
         if self.settings.audio.input.transcription is not None:
             index, _ = items.audio_part(entry.item)
@@ -603,6 +656,27 @@ class Machine:
         response.waiting_for.discard(item_id)
         return [] if response.waiting_for else self._start(response, now)
 
+    # --- MCP --------------------------------------------------------------------------------------
+
+    def _mcp_call_finished(self, event: McpCallFinished, now: float) -> list[Output]:
+        for response in self._responses():
+            if response.holds(event.item_id):
+                outputs: list[Output] = [*response.mcp_finished(event.item_id, event.outcome)]
+                self._forget_done(now)
+                return outputs
+        return [*self._mcp.call_finished(event)]
+
+    def _with_mcp(self, outputs: list[Output], now: float) -> list[Output]:
+        """What happened, what the MCP client is to do, and the model going on by itself."""
+        outputs = [*outputs, *self._mcp.take_commands()]
+        if self._active is not None or isinstance(self._turn, Speaking):
+            return outputs
+        if not self._mcp.take_follow_up():
+            return outputs
+        # A choice that forced a tool would force one for ever.
+        params = self._last_params.model_copy(update={"tool_choice": "auto"})
+        return outputs + self._create_response(params, None, now, follows_up=True)
+
     # --- items ------------------------------------------------------------------------------------
 
     def _entry(self, item_id: str, verb: str) -> Entry:
@@ -616,6 +690,8 @@ class Machine:
         if item.id in self._conversation or self._is_announced(item.id):
             raise items.duplicate_item(item.id)
         items.check_call(item, self._conversation)
+        if isinstance(item, McpApprovalResponse):
+            self._mcp.servers.check_approval(item)
         entry = items.new_entry(item)
         match event.previous_item_id:
             case None | "":
@@ -626,9 +702,14 @@ class Machine:
                 if after not in self._conversation:
                     raise items.unknown_previous(after)
                 previous = self._conversation.insert(entry, after)
+        self._conversation.drop_audio_beyond(self._policy.item_audio_limit_bytes)
         outputs: list[Output] = [ItemAdded(previous, item), ItemDone(previous, item)]
+        if isinstance(item, McpApprovalResponse):
+            outputs += self._mcp.decided(item)
         if isinstance(entry.transcript, Pending):
-            self._item_audio.append((item.id, items.audio_of(item)))
+            # The deadline counts from here: a user who never ends a turn must hold up no response.
+            self._item_audio[item.id] = items.audio_of(item)
+            self._transcribing[item.id] = now + self._policy.stt_timeout_s
             outputs += self._open_item_audio(now)
         return outputs
 
@@ -641,10 +722,9 @@ class Machine:
         if self._turn not in (Listening(), Manual(None)):
             return []
         outputs: list[Output] = []
-        for item_id, audio in self._item_audio:
-            if item_id in self._conversation:
-                self._transcribing[item_id] = now + self._policy.stt_timeout_s
-                outputs += [self._open(item_id, audio), CloseSegment(item_id)]
+        for item_id, audio in self._item_audio.items():
+            self._transcribing[item_id] = now + self._policy.stt_timeout_s
+            outputs += [self._open(item_id, audio), CloseSegment(item_id)]
         self._item_audio.clear()
         return outputs
 
@@ -653,9 +733,11 @@ class Machine:
         outputs: list[Output] = []
         if self._active is not None and self._active.holds(event.item_id):
             outputs += self._stop(self._active, "client_cancelled", now)
+        outputs += self._mcp.deleting(event.item_id)
         self._conversation.remove(event.item_id)
         if isinstance(entry.transcript, Pending):
             self._transcribing.pop(event.item_id, None)
+            self._item_audio.pop(event.item_id, None)
             outputs.append(DropSegment(event.item_id))
             for response in self._waiting_for(event.item_id):
                 outputs += self._heard(response, event.item_id, now)
@@ -697,6 +779,7 @@ class Machine:
         event: ResponseCreate | None,
         now: float,
         trigger: str | None = None,
+        follows_up: bool = False,
     ) -> list[Output]:
         if self.settings.type == "transcription":
             raise requests.not_in_transcription()
@@ -705,16 +788,21 @@ class Machine:
             raise requests.already_active(self._active.id)
         if len(self._out_of_band) >= self._policy.max_parallel_responses and out_of_band:
             raise requests.too_many(self._policy.max_parallel_responses)
+        self._mcp.check(params.tools, "response.tools")
         plan = requests.plan(
             params,
             None if event is None else event.input,
             self.settings,
             self._conversation,
             self._policy.max_output_tokens,
+            self._mcp.servers.known,
+            self._policy.context_tokens,
         )
         response = Response(
             plan.view(self._new_id("resp"), None if out_of_band else self._conversation.id),
-            make_request=plan.make_request,
+            prepare=plan.prepare,
+            mcp=plan.mcp,
+            mcp_servers=self._mcp.servers,
             waiting_for=plan.waiting_for,
             conversation=None if out_of_band else self._conversation,
             new_id=self._new_id,
@@ -726,13 +814,21 @@ class Machine:
         else:
             self._active = response
             self._idle = None
+            self._last_params = params
+            if not follows_up:
+                self._mcp.asked()
         outputs: list[Output] = [response.created()]
-        return outputs if response.waiting_for else outputs + self._start(response, now)
+        if not response.waiting_for:
+            outputs += self._start(response, now)
+        return [*outputs, *self._mcp.import_tools(params.tools or ())]
 
     def _start(self, response: Response, now: float) -> list[Output]:
-        response.started = True
-        response.progress_s = now
-        return [StartResponse(response.id, response.out_of_band, response.make_request())]
+        request = response.start(now)
+        if isinstance(request, Failure):
+            outputs: list[Output] = [*response.failed(request, now)]
+            self._forget_done(now)
+            return outputs
+        return [StartResponse(response.id, response.out_of_band, request)]
 
     def _cancel_response(self, event: ResponseCancel, now: float) -> list[Output]:
         if event.response_id is None:

@@ -13,6 +13,9 @@ from protocol import (
     ErrorCategory,
     FunctionTool,
     InputImage,
+    McpError,
+    McpListedTool,
+    McpTool,
     SemanticVad,
     ServerVad,
     Stage,
@@ -45,10 +48,15 @@ class VadSpeechStarted:
 
 @dataclass(frozen=True, slots=True)
 class VadSpeechStopped:
-    """The silence window after speech has passed; it ended at `end_sample`."""
+    """A turn is over; its speech ended at `end_sample`.
+
+    `judged_sample` is how far the audio had come that a model took for a complete turn; None when
+    the silence window of the setting has passed.
+    """
 
     generation: int
     end_sample: int
+    judged_sample: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +178,29 @@ class GenerationFailed:
     failure: Failure
 
 
+@dataclass(frozen=True, slots=True)
+class McpToolsListed:
+    """An MCP server's tools, for the `mcp_list_tools` item that asked for them."""
+
+    item_id: str
+    tools: tuple[McpListedTool, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class McpToolsFailed:
+    """An MCP server's tools could not be listed; the executor logged why."""
+
+    item_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class McpCallFinished:
+    """A tool call of an MCP server is over; `outcome` is its output or what went wrong."""
+
+    item_id: str
+    outcome: str | McpError
+
+
 EngineEvent = (
     VadSpeechStarted
     | VadSpeechStopped
@@ -186,6 +217,9 @@ EngineEvent = (
     | SpeechAudio
     | GenerationEnded
     | GenerationFailed
+    | McpToolsListed
+    | McpToolsFailed
+    | McpCallFinished
 )
 
 
@@ -268,9 +302,13 @@ class OpenSegment:
 
 @dataclass(frozen=True, slots=True)
 class CloseSegment:
-    """The item is committed: answer with its `TranscriptFinal` or `TranscriptFailed`."""
+    """The item is committed: answer with its `TranscriptFinal` or `TranscriptFailed`.
+
+    The segment's audio ends at `end_sample`, whatever was fed behind it; None takes all.
+    """
 
     item_id: str
+    end_sample: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,6 +342,36 @@ class CloseConnection:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class ListMcpTools:
+    """Ask an MCP server for its tools: answer with `McpToolsListed` or `McpToolsFailed`."""
+
+    item_id: str
+    server: McpTool
+
+
+@dataclass(frozen=True, slots=True)
+class CallMcpTool:
+    """Run a tool of an MCP server: answer with `McpCallFinished`.
+
+    `name` is the tool's own name there; `arguments` is the text of a JSON object.
+    """
+
+    item_id: str
+    server: McpTool
+    name: str
+    arguments: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class CancelMcp:
+    """Break off a listing or a call: no answer is wanted."""
+
+    item_id: str
+
+
+McpCommand = ListMcpTools | CallMcpTool | CancelMcp
+"""For the session's MCP client; all others are for its pipeline or its connection."""
 Command = (
     ConfigureVad
     | FeedAudio
@@ -313,6 +381,7 @@ Command = (
     | StartResponse
     | StopResponse
     | CloseConnection
+    | McpCommand
 )
 EngineCommand = (
     ConfigureVad | FeedAudio | OpenSegment | CloseSegment | DropSegment | StartResponse | StopResponse

@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-from core.context import chat_messages
+from core.context import Prepared, model_context
 from core.conversation import Conversation, Entry, Pending
-from core.messages import GenerationRequest
+from core.mcp_tools import Catalogue, McpTarget, Offer, narrowed, offer
+from core.messages import Failure, GenerationRequest
+from core.tokens import instruction_tokens
+from core.validation import quoted
 from protocol import (
     CustomVoice,
+    ErrorCategory,
     ErrorCode,
     FunctionTool,
     InvalidRequest,
     Item,
     ItemReference,
+    McpToolChoice,
     Modality,
-    NamedToolChoice,
     PcmaFormat,
     PcmFormat,
     PcmuFormat,
     ResponseParams,
     ResponseView,
     Session,
+    Stage,
     ToolChoice,
+    WireToolChoice,
 )
 
 
@@ -62,12 +68,23 @@ def nothing_to_cancel() -> InvalidRequest:
     )
 
 
+def too_long(limit: int) -> Failure:
+    """Why a response fails whose conversation may not be cut."""
+    return Failure(
+        Stage.LLM,
+        ErrorCategory.CONTEXT_LENGTH,
+        f"The conversation is longer than the {limit} tokens a model is given here, and the "
+        "session's truncation is 'disabled'. Delete items, or set truncation to 'auto'.",
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """One response as it was asked for: the session's settings under the request's overrides.
 
-    `make_request` takes the snapshot of the context when it is called, after the transcripts in
-    `waiting_for` are known.
+    `prepare` takes the snapshot of the context when it is called, after the transcripts in
+    `waiting_for` are known; the response fails where there is none to be had. `mcp` says
+    which of the model's functions are MCP tools.
     """
 
     modalities: tuple[Modality, ...]
@@ -77,7 +94,8 @@ class Plan:
     metadata: dict[str, str] | None
     temperature: float
     waiting_for: set[str]
-    make_request: Callable[[], GenerationRequest]
+    prepare: Callable[[], Prepared | Failure]
+    mcp: Mapping[str, McpTarget]
 
     def view(self, response_id: str, conversation_id: str | None) -> ResponseView:
         """What `response.created` shows."""
@@ -103,6 +121,8 @@ def plan(
     settings: Session,
     conversation: Conversation,
     token_limit: int | None,
+    catalogue: Catalogue,
+    context_limit: int | None = None,
 ) -> Plan:
     """Work out a response.
 
@@ -112,14 +132,16 @@ def plan(
         settings: The session in force.
         conversation: The default conversation.
         token_limit: The operator's limit on output tokens.
+        catalogue: The MCP tools that are known by now.
+        context_limit: The operator's limit on the tokens of the context.
 
     Raises:
         InvalidRequest: an item that is not there, or a tool that was not given.
     """
     entries = _resolve(given, conversation)
     modalities = params.output_modalities or settings.output_modalities
-    tools = settings.tools if params.tools is None else params.tools
-    choice = _tool_choice(params.tool_choice, settings.tool_choice, tools)
+    offered = offer(settings.tools if params.tools is None else params.tools, catalogue)
+    choice, tools = _tool_choice(params.tool_choice, settings.tool_choice, offered)
     max_tokens = params.max_output_tokens or settings.max_output_tokens
     voice = params.audio.output.voice or settings.audio.output.voice
     temperature = settings.temperature if params.temperature is None else params.temperature
@@ -129,9 +151,10 @@ def plan(
         else params.parallel_tool_calls
     )
     limits = [limit for limit in (token_limit, max_tokens) if isinstance(limit, int)]
+    instructions = settings.instructions if params.instructions is None else params.instructions
     make_request = partial(
         GenerationRequest,
-        instructions=settings.instructions if params.instructions is None else params.instructions,
+        instructions=instructions,
         tools=tools,
         tool_choice=choice,
         speak=modalities == ("audio",),
@@ -143,6 +166,19 @@ def plan(
         parallel_tool_calls=parallel,
     )
     source = conversation if entries is None else entries
+
+    def prepare() -> Prepared | Failure:
+        # A context that a client made itself is cut for this response alone.
+        shown = [entry for entry in source if entries is not None or not entry.forgotten]
+        fixed_tokens = instruction_tokens(instructions, tools)
+        context = model_context(shown, fixed_tokens, context_limit, settings.truncation)
+        if context is None:
+            return too_long(context_limit or 0)
+        if entries is None:
+            for entry in context.dropped:
+                entry.forgotten = True
+        return Prepared(make_request(messages=context.messages), context)
+
     return Plan(
         modalities=modalities,
         max_output_tokens=max_tokens,
@@ -151,7 +187,8 @@ def plan(
         metadata=params.metadata,
         temperature=temperature,
         waiting_for={e.item.id for e in source if isinstance(e.transcript, Pending)},
-        make_request=lambda: make_request(messages=chat_messages(source)),
+        prepare=prepare,
+        mcp=offered.targets,
     )
 
 
@@ -170,7 +207,8 @@ def _resolve(
         if entry is None:
             raise InvalidRequest(
                 ErrorCode.INVALID_VALUE,
-                f"Invalid value: '{item.id}'. There is no item with this id in the conversation.",
+                f"Invalid value: {quoted(item.id)}. There is no item with this id in the "
+                "conversation.",
                 f"response.input[{index}].id",
             )
         entries.append(entry)
@@ -178,23 +216,28 @@ def _resolve(
 
 
 def _tool_choice(
-    asked: ToolChoice | None, session: ToolChoice, tools: Iterable[FunctionTool]
-) -> ToolChoice:
-    """The choice in force.
+    asked: WireToolChoice | None, session: WireToolChoice, offered: Offer
+) -> tuple[ToolChoice, tuple[FunctionTool, ...]]:
+    """The choice in force, and the functions the model gets with it.
 
-    A session may name a function before its tools arrive in another update: until then it counts
-    as `auto`. A request that names a function that is not there is a mistake.
+    A session may name a function before its tools arrive, in another update or from an MCP server:
+    until then it counts as `auto`. A request that names one that is not there is a mistake.
     """
-    names = [tool.name for tool in tools]
     choice = session if asked is None else asked
-    if not isinstance(choice, NamedToolChoice) or choice.name in names:
-        return choice
+    found = narrowed(choice, offered)
+    if found is not None:
+        return found
     if asked is None:
-        return "auto"
-    known = ", ".join(f"'{name}'" for name in names) or "none"
+        return "auto", offered.functions
+    if isinstance(choice, McpToolChoice):
+        name = choice.server_label if choice.name is None else choice.name
+        what = f"an MCP tool that is not known, or not yet ({quoted(choice.server_label)})"
+    else:
+        name = choice if isinstance(choice, str) else choice.name
+        what = "a function that is not among the tools"
+    known = ", ".join(f"'{tool.name}'" for tool in offered.functions) or "none"
     raise InvalidRequest(
         ErrorCode.INVALID_VALUE,
-        f"Invalid value: '{choice.name}'. tool_choice names a function that is not among the "
-        f"tools. The tools are: {known}.",
+        f"Invalid value: {quoted(name)}. tool_choice names {what}. The tools are: {known}.",
         "response.tool_choice",
     )

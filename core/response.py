@@ -7,11 +7,15 @@ events it causes, in wire order; the last list it ever returns ends with `Respon
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
+from core.context import ModelContext, Prepared
 from core.conversation import Conversation, Entry
+from core.mcp_output import McpOutput
+from core.mcp_servers import McpServers
+from core.mcp_tools import McpTarget
 from core.messages import (
     Failure,
     FinishReason,
@@ -28,6 +32,7 @@ from core.messages import (
 )
 from core.pacing import Pacer
 from core.speech import BYTES_PER_MS, SpeechTimeline
+from core.tokens import output_audio_tokens, text_tokens
 from protocol import (
     Cancelled,
     CancelReason,
@@ -43,6 +48,7 @@ from protocol import (
     ItemAdded,
     ItemDone,
     ItemStatus,
+    McpError,
     Message,
     OutputAudio,
     OutputAudioDelta,
@@ -66,8 +72,6 @@ from protocol import (
 
 MAX_DELTA_BYTES = 200 * BYTES_PER_MS
 """Largest audio delta: old SDKs close at 1 MiB a frame, and a barge-in wants small steps."""
-AUDIO_TOKENS_PER_SECOND = 20
-"""How OpenAI counts spoken output."""
 
 Generated = (
     ModelText
@@ -116,11 +120,13 @@ class Response:
 
     Args:
         view: What `response.created` shows; everything but output and outcome is fixed by it.
-        request: What the engine generates from; None until the words it waits for are known.
+        prepare: Takes the snapshot of the context, once the words it waits for are known.
         waiting_for: User items whose transcripts the model must see first.
         conversation: Where its items go; None for an out-of-band response.
         new_id: Makes ids from a prefix.
         lead_ms: How far audio may run ahead of real time, None for no limit.
+        mcp: Which of the model's functions are MCP tools.
+        mcp_servers: Runs those.
         trigger_item_id: The user item whose end of turn caused it, None for `response.create`.
     """
 
@@ -128,15 +134,18 @@ class Response:
         self,
         view: ResponseView,
         *,
-        make_request: Callable[[], GenerationRequest],
+        prepare: Callable[[], Prepared | Failure],
         waiting_for: set[str],
         conversation: Conversation | None,
         new_id: Callable[[str], str],
         lead_ms: float | None,
+        mcp: Mapping[str, McpTarget],
+        mcp_servers: McpServers,
         trigger_item_id: str | None = None,
     ) -> None:
         self.id = view.id
-        self.make_request = make_request
+        self._prepare = prepare
+        self._context: ModelContext | None = None
         self.waiting_for = waiting_for
         self.trigger_item_id = trigger_item_id
         self.started = False
@@ -150,10 +159,22 @@ class Response:
         self._spoken = view.output_modalities == ("audio",)
         self._message: _MessageOutput | None = None
         self._calls: dict[str, _CallOutput] = {}
+        self._mcp = McpOutput(
+            view.id,
+            mcp,
+            mcp_servers,
+            new_id,
+            take_index=self._take_index,
+            add_item=self._add_item,
+            finish_item=self._finish_item,
+        )
+        self._complete_after_tools = False
         self._output: dict[int, Item] = {}
         self._next_index = 0
         self._finish: FinishReason = "stop"
         self._usage = Usage()
+        self._written: list[str] = []
+        """All that the model wrote, to be counted where it does not count itself."""
         self._audio_ms = 0.0
         self._ended = False
         self._cancelled = False
@@ -166,10 +187,22 @@ class Response:
         """The first event of its life."""
         return ResponseCreated(self._view)
 
+    def start(self, now: float) -> GenerationRequest | Failure:
+        """What the engine is to generate from; it owes output from now on."""
+        prepared = self._prepare()
+        if isinstance(prepared, Failure):
+            return prepared
+        self._context = prepared.context
+        self.started = True
+        self.progress_s = now
+        return prepared.request
+
     def holds(self, item_id: str) -> bool:
         """Whether this response is still producing that item."""
-        return (self._message is not None and self._message.item_id == item_id) or any(
-            call.item_id == item_id for call in self._calls.values()
+        return (
+            (self._message is not None and self._message.item_id == item_id)
+            or any(call.item_id == item_id for call in self._calls.values())
+            or self._mcp.holds(item_id)
         )
 
     # --- what the engine made -----------------------------------------------------------------
@@ -256,6 +289,7 @@ class Response:
         message = self._message
         assert message is not None
         message.generated.append(text)
+        self._written.append(text)
         if self._spoken:
             return events
         delta = text if message.sent else text.lstrip()
@@ -298,13 +332,24 @@ class Response:
         item = Message(message.item_id, "assistant", status, (part,))
         return [*events, ContentPartDone(*place, part), *self._finish_item(item, message.index)]
 
+    # --- MCP calls --------------------------------------------------------------------------------
+
+    def mcp_finished(self, item_id: str, outcome: str | McpError) -> list[ServerEvent]:
+        """A tool of an MCP server has answered; the last one may have been waited for."""
+        events = self._mcp.finished(item_id, outcome)
+        if self._complete_after_tools and not self._mcp.running:
+            events += self._complete()
+        return events
+
     # --- function calls -----------------------------------------------------------------------
 
     def _call_started(self, call_id: str, name: str) -> list[ServerEvent]:
-        if call_id in self._calls:
+        if call_id in self._calls or call_id in self._mcp:
             return []
         # A message that is only text is complete when a call begins; speech goes on being paced.
         events = [] if self._spoken else self._close_message("completed")
+        if self._mcp.knows(name):
+            return events + self._mcp.started(call_id, name)
         call = _CallOutput(
             self._new_id("item"), self._take_index(), self._wire_call_id(call_id), name
         )
@@ -318,13 +363,18 @@ class Response:
         return self._new_id("call") if taken or not call_id else call_id
 
     def _call_arguments(self, call_id: str, delta: str) -> list[ServerEvent]:
+        if call_id in self._mcp and delta:
+            return self._mcp.arguments(call_id, delta)
         call = self._calls.get(call_id)
         if call is None or not delta:
             return []
         call.arguments.append(delta)
+        self._written.append(delta)
         return [FunctionArgumentsDelta(self.id, call.item_id, call.index, call.call_id, delta)]
 
     def _call_ended(self, call_id: str) -> list[ServerEvent]:
+        if call_id in self._mcp:
+            return self._mcp.ended(call_id)
         call = self._calls.pop(call_id, None)
         if call is None:
             return []
@@ -357,7 +407,7 @@ class Response:
         return self._next_index - 1
 
     def _add_item(
-        self, item: Item, index: int, speech: SpeechTimeline | None
+        self, item: Item, index: int, speech: SpeechTimeline | None = None
     ) -> list[ServerEvent]:
         events: list[ServerEvent] = [OutputItemAdded(self.id, index, item)]
         if self._conversation is not None:
@@ -372,12 +422,17 @@ class Response:
             entry = self._conversation.get(item.id)
             assert entry is not None, "items of a live response are not deleted under it"
             entry.item = item
+            # A client may have truncated it before its end; what was sent was sent nevertheless.
+            entry.show_heard()
             events.append(ItemDone(self._conversation.previous_id(item.id), item))
         return [*events, OutputItemDone(self.id, index, item)]
 
     # --- endings ------------------------------------------------------------------------------
 
     def _complete(self) -> list[ServerEvent]:
+        if self._mcp.running:
+            self._complete_after_tools = True
+            return []
         failure = self._unspoken()
         if failure is not None:
             return self.failed(failure, math.inf)
@@ -414,12 +469,15 @@ class Response:
 
     def cancel(self, reason: CancelReason, now: float) -> list[ServerEvent]:
         """End at once; what was not sent is forgotten, and so is what was not heard."""
-        if self._message is not None and self._conversation is not None and self._spoken:
-            entry = self._conversation.get(self._message.item_id)
+        self._cancelled = True
+        message = self._message
+        events = self._done("cancelled", Cancelled(reason), "incomplete")
+        if message is not None and self._conversation is not None and self._spoken:
+            entry = self._conversation.get(message.item_id)
+            # Only the client can know better, and says so by truncating the item.
             if entry is not None and entry.heard_ms is None:
                 entry.heard_ms = self.pacer.played_ms(now)
-        self._cancelled = True
-        return self._done("cancelled", Cancelled(reason), "incomplete")
+        return events
 
     def failed(self, failure: Failure, now: float) -> list[ServerEvent]:
         """End with an error; everything that was made still goes out first."""
@@ -441,16 +499,36 @@ class Response:
             events = []
         events += self._close_message(items)
         events += self._drop_calls()
+        events += self._mcp.close(status, in_conversation=not self.out_of_band)
         self.done = True
-        usage = replace(
-            self._usage,
-            output_audio_tokens=math.ceil(self._audio_ms * AUDIO_TOKENS_PER_SECOND / 1000),
-        )
+        usage = self._counted()
         output = tuple(self._output[index] for index in sorted(self._output))
         view = replace(
             self._view, status=status, status_details=details, output=output, usage=usage
         )
         return [*events, ResponseDone(view)]
+
+
+    def _counted(self) -> Usage:
+        """The model's counts, with those of speech, and with estimates where it gave none.
+
+        A response that was cut short has cost what went in and what had come out by then.
+        """
+        if self._context is None:
+            return self._usage
+        usage = replace(
+            self._usage,
+            input_audio_tokens=self._context.audio_tokens,
+            output_audio_tokens=output_audio_tokens(self._audio_ms),
+        )
+        if usage.input_text_tokens or usage.output_text_tokens:
+            return usage
+        return replace(
+            usage,
+            input_text_tokens=self._context.text_tokens,
+            output_text_tokens=text_tokens("".join(self._written)),
+            estimated=True,
+        )
 
 
 def _failed(failure: Failure) -> Failed:
@@ -460,6 +538,8 @@ def _failed(failure: Failure) -> Failed:
             kind, code = "insufficient_quota", "insufficient_quota"
         case ErrorCategory.RATE_LIMIT:
             kind, code = "rate_limit_error", "rate_limit_exceeded"
+        case ErrorCategory.CONTEXT_LENGTH:
+            kind, code = "invalid_request_error", "context_length_exceeded"
         case ErrorCategory.INVALID_REQUEST:
             kind, code = "invalid_request_error", "invalid_value"
         case _:

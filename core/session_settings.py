@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
-from core.validation import validate
+from core.validation import quoted, validate
 from protocol import ErrorCode, InvalidRequest, Session, SessionKind
 
 SERVER_OWNED = frozenset({"type", "object", "id", "expires_at", "client_secret", "model"})
 """Fields a client may send back and the server keeps: kind and model are the connection's."""
 
 
-def merge_session(
-    current: Session, patch: Mapping[str, Any], defaults: Session
-) -> Session:
+def merge_session(current: Session, patch: Mapping[str, Any], defaults: Session) -> Session:
     """The session after `patch`, a GA-shaped `session` object.
 
     Absent fields keep their value; null clears what is nullable and restores the default of what
@@ -55,9 +53,10 @@ def _served(patch: Mapping[str, Any], kind: SessionKind) -> Mapping[str, Any]:
     if kind == "realtime":
         return patch
     served = {key: patch[key] for key in ("audio", "include") if key in patch}
-    audio = served.get("audio")
-    if isinstance(audio, Mapping):
-        served["audio"] = {side: value for side, value in audio.items() if side == "input"}
+    audio: object = served.get("audio")
+    if isinstance(audio, dict):
+        sides = cast("dict[str, Any]", audio)
+        served["audio"] = {side: value for side, value in sides.items() if side == "input"}
     return served
 
 
@@ -74,7 +73,11 @@ def _merge_audio(
         for key, value in changes.items():
             if key in ("turn_detection", "noise_reduction") and isinstance(value, dict):
                 merged[side][key] = _merge_typed(merged[side].get(key), value, fallback[side][key])
-            elif value is None and key not in ("transcription", "noise_reduction", "turn_detection"):
+            elif value is None and key not in (
+                "transcription",
+                "noise_reduction",
+                "turn_detection",
+            ):
                 merged[side][key] = fallback[side].get(key)
             else:
                 merged[side][key] = value
@@ -109,7 +112,7 @@ def check_language(session: Session, languages: frozenset[str] | None, engine: s
     known = ", ".join(f"'{language}'" for language in sorted(languages))
     raise InvalidRequest(
         ErrorCode.INVALID_VALUE,
-        f"Invalid value: '{transcription.language}'. The speech recogniser of this server "
+        f"Invalid value: {quoted(transcription.language)}. The speech recogniser of this server "
         f"({engine}) supports only: {known}. Set STT_PROVIDER on the server to one that knows it.",
         "session.audio.input.transcription.language",
     )

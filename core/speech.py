@@ -41,16 +41,27 @@ class _Clause:
 
 
 def _cut_at_word(text: str, length: float) -> str:
-    """The longest prefix of at most `length` characters that ends between words.
+    """The prefix of about `length` characters that ends between words.
 
-    CJK text has no spaces: every character is a place to cut.
+    A word that `length` has got half through is kept, as one is whose times are known. CJK text has
+    no spaces: every character is a place to cut.
     """
     cut = min(int(length), len(text))
-    while 0 < cut < len(text) and text[cut].isascii() and not text[cut].isspace():
-        if not text[cut - 1].isascii():
-            break
-        cut -= 1
-    return text[:cut].rstrip()
+    begin = end = cut
+    while begin > 0 and not _between_words(text, begin):
+        begin -= 1
+    while end < len(text) and not _between_words(text, end + 1):
+        end += 1
+    end = min(end + 1, len(text))
+    return text[: end if length >= (begin + end) / 2 else begin].rstrip()
+
+
+def _between_words(text: str, index: int) -> bool:
+    """Whether text may be cut in front of the character at `index`."""
+    if index >= len(text):
+        return True
+    before, after = text[index - 1], text[index]
+    return after.isspace() or before.isspace() or not (before.isascii() and after.isascii())
 
 
 class SpeechTimeline:

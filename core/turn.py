@@ -15,7 +15,8 @@ IDLE_KEEP_MS = 30_000
 """Audio kept while turn detection hears nobody: more than any prefix padding, and bounded."""
 MAX_BUFFER_MS = 15 * 60_000
 """Longest uncommitted audio; a client that never commits must not fill the memory."""
-SEMANTIC_SILENCE_MS = {"high": 400, "medium": 600, "auto": 600, "low": 1000}
+SEMANTIC_MAX_WAIT_MS = {"high": 2000, "medium": 4000, "auto": 4000, "low": 8000}
+"""Silence that ends a turn which never sounded complete (protocol reference §2.3)."""
 
 
 def samples_to_ms(samples: int) -> int:
@@ -24,16 +25,12 @@ def samples_to_ms(samples: int) -> int:
 
 
 def silence_window_ms(detection: ServerVad | SemanticVad) -> int:
-    """How long silence must last to end a turn.
-
-    No model judges whether a sentence is finished: `semantic_vad` is served by silence too, which
-    must last longer the less eager it is.
-    """
+    """How long silence must last to end a turn, whatever was said."""
     match detection:
         case ServerVad():
             return detection.silence_duration_ms
         case SemanticVad():
-            return SEMANTIC_SILENCE_MS[detection.eagerness]
+            return SEMANTIC_MAX_WAIT_MS[detection.eagerness]
         case _:
             assert_never(detection)
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, assert_never, get_args
 
 from dialects import beta_client, client_events, ga
 from dialects.beta_client import FORMATS, TRANSCRIPTION_FIELDS, param_to_beta
 from dialects.objects import (
     Json,
+    as_sent,
     audio_input_json,
     item_json,
     response_json,
@@ -25,10 +26,14 @@ from protocol import (
     ErrorCode,
     ErrorEvent,
     FunctionArgumentsDone,
+    FunctionTool,
     Item,
     ItemAdded,
     ItemDone,
     ItemRetrieved,
+    McpEvent,
+    McpItem,
+    McpToolChoice,
     NamedToolChoice,
     OutputAudioDelta,
     OutputAudioDone,
@@ -64,7 +69,7 @@ _EVENT_NAMES: Mapping[type, str] = {
     OutputTranscriptDelta: "response.audio_transcript.delta",
     OutputTranscriptDone: "response.audio_transcript.done",
 }
-_SUPPRESSED = frozenset({ItemDone, TimeoutTriggered})
+_SUPPRESSED = frozenset({ItemDone, TimeoutTriggered, *get_args(McpEvent)})
 
 
 def decode(event: dict[str, Any]) -> ClientEvent:
@@ -90,7 +95,7 @@ def encode(event: ServerEvent, event_id: str) -> Json | None:
         event_id: Unique id to stamp on it.
     """
     kind = type(event)
-    if kind in _SUPPRESSED:
+    if kind in _SUPPRESSED or isinstance(getattr(event, "item", None), McpItem):
         return None
     name = _EVENT_NAMES.get(kind, event.type)
     if isinstance(event, SessionCreated | SessionUpdated):
@@ -131,12 +136,12 @@ def _realtime_fields(view: SessionView) -> Json:
         "input_audio_transcription": _only(heard["transcription"], "model", "language", "prompt"),
         "input_audio_noise_reduction": _only(heard["noise_reduction"], "type"),
         "turn_detection": _without(heard["turn_detection"], "idle_timeout_ms"),
-        "tools": [tool_json(tool) for tool in session.tools],
+        "tools": [tool_json(tool) for tool in session.tools if isinstance(tool, FunctionTool)],
         "tool_choice": _tool_choice(session.tool_choice),
         "temperature": session.temperature,
         "max_response_output_tokens": session.max_output_tokens,
         "speed": session.audio.output.speed,
-        "tracing": session.tracing,
+        "tracing": as_sent(session.tracing),
         "client_secret": None,
         "include": list(session.include) if session.include is not None else None,
     }
@@ -157,9 +162,17 @@ def _format(form: PcmFormat | PcmuFormat | PcmaFormat) -> str:
     return _FORMAT_NAMES[form.type]
 
 
-def _tool_choice(choice: str | NamedToolChoice) -> str:
+def _tool_choice(choice: str | NamedToolChoice | McpToolChoice) -> str:
     """A string, as the SDK types it: a function is named by its bare name."""
-    return choice if isinstance(choice, str) else choice.name
+    match choice:
+        case str():
+            return choice
+        case NamedToolChoice():
+            return choice.name
+        case McpToolChoice():
+            return "auto"
+        case _:
+            assert_never(choice)
 
 
 def _only(fields: Json | None, *names: str) -> Json | None:
@@ -194,7 +207,7 @@ def _response_object(response: ResponseView) -> Json:
         "id": response.id,
         "status": response.status,
         "status_details": ga_response["status_details"],
-        "output": [_renamed(item) for item in ga_response["output"]],
+        "output": [_item(item) for item in response.output if not isinstance(item, McpItem)],
         "conversation_id": response.conversation_id,
         "modalities": _modalities(response.output_modalities),
         "voice": _voice(response.voice),

@@ -92,6 +92,7 @@ def to_ga(event: WireEvent) -> WireEvent:
     match event.get("type"):
         case "session.update" if isinstance(session, dict):
             fields = cast("dict[str, Any]", session)
+            _refuse_mcp_tools(fields, "session")
             mapped = _unflattened(fields, _SESSION_PATHS, "session")
             return {**event, "session": {"type": "realtime", **mapped}}
         case "transcription_session.update":
@@ -106,12 +107,14 @@ def to_ga(event: WireEvent) -> WireEvent:
             }
         case "response.create" if isinstance(response, dict):
             fields = cast("dict[str, Any]", response)
+            _refuse_mcp_tools(fields, "response")
             entries: object = fields.get("input")
             if isinstance(entries, list):
                 for index, entry in enumerate(cast("list[object]", entries)):
                     _refuse_images(entry, f"response.input[{index}]")
             return {**event, "response": _unflattened(fields, _RESPONSE_PATHS, "response")}
         case "conversation.item.create":
+            _refuse_mcp_item(item)
             _refuse_images(item, "item")
             return event
         case _:
@@ -202,6 +205,27 @@ def _output_modalities(value: Any, path: str) -> list[str]:
             path,
         )
     return ["audio"] if "audio" in modalities else ["text"]
+
+
+def _refuse_mcp_tools(fields: dict[str, Any], path: str) -> None:
+    """Beta is older than MCP: a beta client could make nothing of its items and events."""
+    tools: object = fields.get("tools")
+    for index, tool in enumerate(cast("list[object]", tools) if isinstance(tools, list) else []):
+        if isinstance(tool, dict) and cast("dict[str, Any]", tool).get("type") == "mcp":
+            raise InvalidRequest(
+                ErrorCode.INVALID_VALUE,
+                "Invalid value: 'mcp'. Supported values are: 'function'. "
+                "MCP tools are served in the GA dialect only.",
+                f"{path}.tools[{index}].type",
+            )
+
+
+def _refuse_mcp_item(item: object) -> None:
+    kind: object = cast("dict[str, Any]", item).get("type") if isinstance(item, dict) else None
+    if isinstance(kind, str) and kind.startswith("mcp_"):
+        raise unsupported_value(
+            kind, ("message", "function_call", "function_call_output"), "item.type"
+        )
 
 
 def _refuse_images(item: object, path: str) -> None:

@@ -101,7 +101,9 @@ def _unheard(session: object) -> list[str]:
     known = Session.model_fields.keys() - {"audio", "include"}
     audio: object = fields.get("audio")
     paths = [f"session.{name}" for name in fields if name in known]
-    return paths + (["session.audio.output"] if isinstance(audio, dict) and "output" in audio else [])
+    if isinstance(audio, dict) and "output" in audio:
+        paths.append("session.audio.output")
+    return paths
 
 
 _IGNORED_IN_SESSION = frozenset(f"session.{name}" for name in SERVER_ONLY_FIELDS)

@@ -24,6 +24,7 @@ from protocol import (
     InvalidRequest,
     Item,
     ItemReference,
+    McpApprovalResponse,
     Message,
     OutputAudio,
     OutputText,
@@ -37,9 +38,7 @@ BAD_AUDIO = (
 )
 
 _IMAGE_URI = re.compile(r"data:image/(?:png|jpeg|jpg|webp|gif);base64,", re.IGNORECASE)
-_MCP_ITEMS = frozenset(
-    {"mcp_list_tools", "mcp_call", "mcp_approval_request", "mcp_approval_response"}
-)
+_SERVER_MADE_ITEMS = frozenset({"mcp_list_tools", "mcp_call", "mcp_approval_request"})
 
 
 def decode_item(value: dict[str, Any], path: str) -> Item:
@@ -53,11 +52,12 @@ def decode_item(value: dict[str, Any], path: str) -> Item:
         InvalidRequest: Naming the first field that is wrong.
     """
     kind: object = value.get("type")
-    if isinstance(kind, str) and kind in _MCP_ITEMS:
+    if isinstance(kind, str) and kind in _SERVER_MADE_ITEMS:
         raise InvalidRequest(
             ErrorCode.INVALID_VALUE,
-            f"Invalid value: '{kind}'. Supported values are: 'message', "
-            "'function_call', and 'function_call_output'. This server does not serve MCP items.",
+            f"Invalid value: '{kind}'. Supported values are: 'message', 'function_call', "
+            "'function_call_output', and 'mcp_approval_response'. Only the server makes the other "
+            "MCP items.",
             f"{path}.type",
         )
     return validate(_Item, _normalised(value, path), path).root.build()
@@ -73,6 +73,13 @@ def decode_input(entries: list[Any], path: str) -> tuple[Item | ItemReference, .
     for index, entry in enumerate(entries):
         where = f"{path}[{index}]"
         fields = validate(_Object, entry, where).root
+        if fields.get("type") == "mcp_approval_response":
+            raise InvalidRequest(
+                ErrorCode.INVALID_VALUE,
+                "Invalid value: 'mcp_approval_response'. Approvals are given with "
+                "conversation.item.create.",
+                f"{where}.type",
+            )
         if fields.get("type") == "item_reference":
             decoded.append(ItemReference(validate(_Reference, fields, where).id))
         else:
@@ -221,12 +228,27 @@ class _FunctionCallOutput(_ItemShape):
         return FunctionCallOutput(self.id or "", self.call_id, self.output)
 
 
+class _McpApprovalResponse(_ItemShape):
+    type: Literal["mcp_approval_response"]
+    approval_request_id: str
+    approve: bool
+    reason: Annotated[str, Field(max_length=4096)] | None = None
+
+    def build(self) -> Item:
+        return McpApprovalResponse(
+            self.id or "", self.approval_request_id, self.approve, self.reason
+        )
+
+
 _Message = Annotated[_SystemMessage | _UserMessage | _AssistantMessage, Field(discriminator="role")]
 
 
 class _Item(
     RootModel[
-        Annotated[_Message | _FunctionCall | _FunctionCallOutput, Field(discriminator="type")]
+        Annotated[
+            _Message | _FunctionCall | _FunctionCallOutput | _McpApprovalResponse,
+            Field(discriminator="type"),
+        ]
     ]
 ):
     pass

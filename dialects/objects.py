@@ -23,6 +23,18 @@ from protocol import (
     InputImage,
     InputText,
     Item,
+    McpApprovalRequest,
+    McpApprovalResponse,
+    McpCall,
+    McpError,
+    McpHttpError,
+    McpItem,
+    McpListedTool,
+    McpListTools,
+    McpProtocolError,
+    McpTool,
+    McpToolChoice,
+    McpToolExecutionError,
     Message,
     NamedToolChoice,
     OutputAudio,
@@ -32,6 +44,7 @@ from protocol import (
     StatusDetails,
     Transcription,
     Usage,
+    WireModel,
 )
 
 Json = dict[str, Any]
@@ -64,10 +77,10 @@ def session_json(view: SessionView) -> Json:
         "tool_choice": tool_choice_json(session.tool_choice),
         **_if_set(parallel_tool_calls=session.parallel_tool_calls),
         "max_output_tokens": session.max_output_tokens,
-        **_if_set(reasoning=session.reasoning),
-        "tracing": session.tracing,
-        "truncation": session.truncation,
-        "prompt": session.prompt,
+        **_if_set(reasoning=as_sent(session.reasoning)),
+        "tracing": as_sent(session.tracing),
+        "truncation": as_sent(session.truncation),
+        "prompt": as_sent(session.prompt),
         "expires_at": view.expires_at,
         "audio": {
             "input": audio_input_json(session.audio.input),
@@ -92,8 +105,19 @@ def audio_input_json(heard: AudioInput) -> Json:
     }
 
 
-def tool_json(tool: FunctionTool) -> Json:
-    """A tool as its client sent it."""
+def as_sent(setting: str | WireModel | None) -> str | Json | None:
+    """A setting that is a word or an object, as its client sent it."""
+    return setting.model_dump(exclude_none=True) if isinstance(setting, WireModel) else setting
+
+
+REDACTED = "<redacted>"
+"""What stands for a secret that the client gave: that it is set, and nothing of it."""
+
+
+def tool_json(tool: FunctionTool | McpTool) -> Json:
+    """A tool as its client sent it, but for what is secret of an MCP server."""
+    if isinstance(tool, McpTool):
+        return mcp_tool_json(tool)
     return {
         "type": tool.type,
         "name": tool.name,
@@ -101,9 +125,26 @@ def tool_json(tool: FunctionTool) -> Json:
     }
 
 
-def tool_choice_json(choice: str | NamedToolChoice) -> str | Json:
-    """`auto`, or the object that names a function."""
-    return choice if isinstance(choice, str) else {"type": choice.type, "name": choice.name}
+def mcp_tool_json(tool: McpTool) -> Json:
+    """An MCP server as its client named it."""
+    return {
+        "type": tool.type,
+        "server_label": tool.server_label,
+        "server_url": tool.server_url,
+        **_if_set(
+            server_description=tool.server_description,
+            authorization=tool.authorization and REDACTED,
+            headers=tool.headers and dict.fromkeys(tool.headers, REDACTED),
+        ),
+        **tool.model_dump(
+            mode="json", include={"allowed_tools", "require_approval"}, exclude_none=True
+        ),
+    }
+
+
+def tool_choice_json(choice: str | NamedToolChoice | McpToolChoice) -> str | Json:
+    """`auto`, or the object that names a function or an MCP server."""
+    return choice if isinstance(choice, str) else choice.model_dump(exclude_none=True)
 
 
 def voice_json(voice: str | CustomVoice) -> str | Json:
@@ -154,8 +195,77 @@ def item_json(item: Item, *, with_audio: bool = False) -> Json:
                 "call_id": item.call_id,
                 "output": item.output,
             }
+        case McpListTools() | McpCall() | McpApprovalRequest() | McpApprovalResponse():
+            return mcp_item_json(item)
         case _:
             assert_never(item)
+
+
+def mcp_item_json(item: McpItem) -> Json:
+    """An MCP item, by the SDK's types, which know no status; absent fields are left out.
+
+    `output` of a call is there even when null: agents-js refuses the item without the key.
+    """
+    match item:
+        case McpListTools():
+            return {
+                "id": item.id,
+                "type": "mcp_list_tools",
+                "server_label": item.server_label,
+                "tools": [_listed_tool_json(tool) for tool in item.tools],
+            }
+        case McpCall():
+            return {
+                "id": item.id,
+                "type": "mcp_call",
+                "server_label": item.server_label,
+                "name": item.name,
+                "arguments": item.arguments,
+                "output": item.output,
+                **_if_set(
+                    error=item.error and _mcp_error_json(item.error),
+                    approval_request_id=item.approval_request_id,
+                ),
+            }
+        case McpApprovalRequest():
+            return {
+                "id": item.id,
+                "type": "mcp_approval_request",
+                "server_label": item.server_label,
+                "name": item.name,
+                "arguments": item.arguments,
+            }
+        case McpApprovalResponse():
+            return {
+                "id": item.id,
+                "type": "mcp_approval_response",
+                "approval_request_id": item.approval_request_id,
+                "approve": item.approve,
+                **_if_set(reason=item.reason),
+            }
+        case _:
+            assert_never(item)
+
+
+def _listed_tool_json(tool: McpListedTool) -> Json:
+    return {
+        "name": tool.name,
+        "description": tool.description,
+        "input_schema": tool.input_schema,
+        **_if_set(annotations=tool.annotations),
+    }
+
+
+def _mcp_error_json(error: McpError) -> Json:
+    match error:
+        case McpProtocolError():
+            return {"type": "protocol_error", "code": error.code, "message": error.message}
+        case McpHttpError():
+            return {"type": "http_error", "code": error.code, "message": error.message}
+        case McpToolExecutionError():
+            return {"type": "tool_execution_error", "message": error.message}
+        case _:
+            assert_never(error)
 
 
 def content_json(part: Content, *, with_audio: bool = False) -> Json:

@@ -18,7 +18,7 @@ def with_flat_tools(settings: dict[str, Any], path: str) -> dict[str, Any]:
         path: Its path in the client event.
 
     Raises:
-        InvalidRequest: For an MCP tool and for two tools of one name.
+        InvalidRequest: For two tools of one name, and for MCP servers that have no URL.
     """
     flat = dict(settings)
     if isinstance(flat.get("tools"), list):
@@ -30,30 +30,38 @@ def with_flat_tools(settings: dict[str, Any], path: str) -> dict[str, Any]:
 
 def _flat_tools(tools: list[object], path: str) -> list[object]:
     flat: list[object] = []
-    names: set[str] = set()
+    names: set[tuple[str, str]] = set()
     for index, sent in enumerate(tools):
         tool = _unnested(sent)
         flat.append(tool)
         if not isinstance(tool, dict):
             continue
         fields = cast("dict[str, object]", tool)
-        if fields.get("type") == "mcp":
-            raise InvalidRequest(
-                ErrorCode.INVALID_VALUE,
-                "Invalid value: 'mcp'. Supported values are: 'function'. "
-                "This server does not serve MCP tools.",
-                f"{path}[{index}].type",
-            )
-        name = fields.get("name")
+        is_mcp = fields.get("type") == "mcp"
+        if is_mcp:
+            _require_url(fields, f"{path}[{index}]")
+        key, what = ("server_label", "MCP server labels") if is_mcp else ("name", "Tool names")
+        name = fields.get(key)
         if isinstance(name, str):
-            if name in names:
+            if (key, name) in names:
                 raise InvalidRequest(
                     ErrorCode.INVALID_VALUE,
-                    f"Invalid value: {quoted(name)}. Tool names must be unique.",
-                    f"{path}[{index}].name",
+                    f"Invalid value: {quoted(name)}. {what} must be unique.",
+                    f"{path}[{index}].{key}",
                 )
-            names.add(name)
+            names.add((key, name))
     return flat
+
+
+def _require_url(fields: dict[str, object], path: str) -> None:
+    """Refuse the ways to an MCP server that only OpenAI has."""
+    for name in ("connector_id", "tunnel_id"):
+        if fields.get(name) is not None:
+            raise InvalidRequest(
+                ErrorCode.INVALID_VALUE,
+                f"Invalid '{path}.{name}': this server reaches MCP servers by 'server_url' only.",
+                f"{path}.{name}",
+            )
 
 
 def _unnested(sent: object) -> object:

@@ -32,18 +32,22 @@ AudioCommand = ConfigureVad | FeedAudio | OpenSegment | CloseSegment | DropSegme
 # Resampling a second takes 0.2 ms. A client may append five minutes in one event.
 _SLICE_BYTES: Final = SAMPLE_RATE_HZ * 2
 
+
 class AudioFeed:
     """Carries out the commands that concern the client's audio, one after another.
 
     Long audio is worked off in slices, so that the event loop is never held for it; short audio
-    that has piled up is joined.
+    that has piled up is joined. Turn detection hears all audio first: the recogniser gets of an
+    open segment only what turn detection has passed, so that however fast audio is appended, no
+    word behind the end of a turn is heard as part of it.
 
     Args:
         vad: The turn detection engine, shared by all sessions.
         judge: Says for `semantic_vad` whether a turn is complete, see `Ear`.
-        to_recogniser: Queues a frame at the recogniser. It is told a segment's language and
+        to_recogniser: Queues a frame at the recogniser. It is told a segment's id, language and
             prompt in the `metadata` of the frame that begins the segment.
         emit: Takes the turn detection events, positions in 24 kHz samples of the session.
+        caught_up: Called when `behind` has become False.
     """
 
     def __init__(
@@ -52,15 +56,26 @@ class AudioFeed:
         judge: TurnJudgePort | None,
         to_recogniser: Callable[[Frame], Awaitable[None]],
         emit: Callable[[VadEvent], None],
+        caught_up: Callable[[], None],
     ) -> None:
         self._ear = Ear(vad, judge, emit)
         self._to_recogniser = to_recogniser
-        self._segment: _OpenSegment | None = None
+        self._caught_up = caught_up
+        self._segment: _Segment | None = None
         self._waiting: deque[AudioCommand] = deque()
+        self._waiting_bytes = 0
+        self._fed_samples = 0
         self._arrival = asyncio.Event()
+
+    @property
+    def behind(self) -> bool:
+        """Whether enough audio waits; the turns in it should be found before more comes."""
+        return self._waiting_bytes > _SLICE_BYTES
 
     def put(self, command: AudioCommand) -> None:
         """Take a command; it is carried out in its turn."""
+        if isinstance(command, FeedAudio):
+            self._waiting_bytes += len(command.pcm)
         self._waiting.append(command)
         self._arrival.set()
 
@@ -79,17 +94,17 @@ class AudioFeed:
         match command:
             case FeedAudio():
                 for pcm in _slices(self._with_successors(command.pcm)):
-                    self._ear.hear(pcm)
-                    if self._segment is not None:
-                        await self._transcribe(self._segment.resampler.resample(pcm))
-                    await asyncio.sleep(0)
+                    await self._feed(pcm)
             case ConfigureVad():
                 self._ear.configure(command)
             case OpenSegment():
                 await self._open(command)
-            case CloseSegment() | DropSegment():
+            case CloseSegment():
                 if self._segment is not None and self._segment.item_id == command.item_id:
-                    await self._close()
+                    await self._close(self._segment, command.end_sample)
+            case DropSegment():
+                if self._segment is not None and self._segment.item_id == command.item_id:
+                    await self._close(self._segment, self._segment.position)
             case _:
                 assert_never(command)
 
@@ -105,39 +120,75 @@ class AudioFeed:
             size += len(successor.pcm)
         return pcm if len(chunks) == 1 else b"".join(chunks)
 
+    async def _feed(self, pcm: bytes) -> None:
+        self._fed_samples += len(pcm) // 2
+        if self._segment is not None:
+            self._segment.held.append(pcm)
+        self._ear.hear(pcm)
+        await self._ear.keep_up()
+        if self._segment is not None:
+            await self._give(self._segment, self._ear.settled_sample)
+        was_behind = self.behind
+        self._waiting_bytes -= len(pcm)
+        if was_behind and not self.behind:
+            self._caught_up()
+        await asyncio.sleep(0)
+
     async def _open(self, command: OpenSegment) -> None:
         if self._segment is not None:
-            await self._close()
-        resampler = PcmResampler(SAMPLE_RATE_HZ, ENGINE_RATE_HZ)
-        self._segment = _OpenSegment(command.item_id, resampler)
+            await self._close(self._segment, self._segment.position)
+        self._segment = segment = _Segment(
+            command.item_id,
+            PcmResampler(SAMPLE_RATE_HZ, ENGINE_RATE_HZ),
+            # What was said before now ends where the feed stands.
+            self._fed_samples - len(command.pcm) // 2,
+            deque(_slices(command.pcm)),
+        )
         frame = VADUserStartedSpeakingFrame()
-        frame.metadata = {"language": command.language, "prompt": command.prompt}
+        frame.metadata = {
+            "segment": command.item_id,
+            "language": command.language,
+            "prompt": command.prompt,
+        }
         await self._to_recogniser(frame)
-        for pcm in _slices(command.pcm):
-            await self._transcribe(resampler.resample(pcm))
+        self._ear.turn_taken(segment.position)
+        await self._give(segment, self._ear.settled_sample)
+
+    async def _give(self, segment: _Segment, until: int | None) -> None:
+        """Let the recogniser hear what the segment holds, up to a position; None means all."""
+        while segment.held and (until is None or segment.position < until):
+            pcm = segment.held.popleft()
+            room = len(pcm) if until is None else 2 * (until - segment.position)
+            if room < len(pcm):
+                segment.held.appendleft(pcm[room:])
+                pcm = pcm[:room]
+            segment.position += len(pcm) // 2
+            await self._transcribe(segment.resampler.resample(pcm))
             await asyncio.sleep(0)
 
-    async def _close(self) -> None:
-        segment, self._segment = self._segment, None
-        if segment is not None:
-            await self._transcribe(segment.resampler.flush())
-            # 0 is the measured truth, and keeps Pipecat from timing the recogniser.
-            await self._to_recogniser(VADUserStoppedSpeakingFrame(stop_secs=0.0))
+    async def _close(self, segment: _Segment, end: int | None) -> None:
+        await self._give(segment, end)
+        self._segment = None
+        self._ear.turn_taken(segment.position)
+        await self._transcribe(segment.resampler.flush())
+        # 0 is the measured truth, and keeps Pipecat from timing the recogniser.
+        await self._to_recogniser(VADUserStoppedSpeakingFrame(stop_secs=0.0))
 
     async def _transcribe(self, pcm: bytes) -> None:
         if pcm:
             await self._to_recogniser(InputAudioRawFrame(pcm, ENGINE_RATE_HZ, 1))
 
 
-@dataclass(frozen=True, slots=True)
-class _OpenSegment:
+@dataclass(slots=True)
+class _Segment:
+    """Audio for the recogniser: `position` is the next sample to give, the first of `held`."""
+
     item_id: str
     resampler: PcmResampler
+    position: int
+    held: deque[bytes]
 
 
 def _slices(pcm: bytes) -> Iterator[bytes]:
-    if len(pcm) <= _SLICE_BYTES:
-        yield pcm
-        return
     for start in range(0, len(pcm), _SLICE_BYTES):
-        yield pcm[start : start + _SLICE_BYTES]
+        yield pcm[start : start + _SLICE_BYTES] if len(pcm) > _SLICE_BYTES else pcm

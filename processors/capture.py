@@ -51,6 +51,7 @@ from providers.frames import (
 from .outlet import ResponseOutlet
 from .resample import PcmResampler
 from .speech_feed import UnspokenTextFrame
+from .time_stretch import TimeStretch
 
 
 @dataclass
@@ -185,6 +186,8 @@ class SpeechTap(FrameProcessor):
         self._response_id: str | None = None
         self._indent = 0
         self._resampler: PcmResampler | None = None
+        self._speed = 1.0
+        self._stretch: TimeStretch | None = None
         self._contexts: set[str] = set()
         self._expected: tuple[SystemFrame, asyncio.Future[None]] | None = None
 
@@ -202,7 +205,7 @@ class SpeechTap(FrameProcessor):
     def _passes(self, frame: Frame) -> bool:
         match frame:
             case ResponseBeginFrame():
-                self._begin(frame.response_id)
+                self._begin(frame.response_id, frame.stretch)
             case TTSAudioRawFrame() | AggregatedTextFrame():
                 if self._belongs(frame):
                     self._report_speech(frame)
@@ -225,9 +228,11 @@ class SpeechTap(FrameProcessor):
                 return True
         return False
 
-    def _begin(self, response_id: str) -> None:
+    def _begin(self, response_id: str, speed: float) -> None:
         self._contexts.clear()
         self._resampler = None
+        self._stretch = None
+        self._speed = speed
         self._indent = 0
         self._response_id = response_id if self._outlet.is_live(response_id) else None
 
@@ -240,6 +245,7 @@ class SpeechTap(FrameProcessor):
     def _forget(self) -> None:
         self._response_id = None
         self._resampler = None
+        self._stretch = None
         self._contexts.clear()
 
     def _arrive(self, frame: SystemFrame) -> None:
@@ -276,7 +282,11 @@ class SpeechTap(FrameProcessor):
         if self._response_id is None:
             return
         words = tuple(
-            WordTime(word.start + self._indent, word.end + self._indent, word.start_ms)
+            WordTime(
+                word.start + self._indent,
+                word.end + self._indent,
+                round(word.start_ms / self._speed),
+            )
             for word in frame.words
         )
         self._outlet.pass_on(SpeechWords(self._response_id, words))
@@ -287,13 +297,24 @@ class SpeechTap(FrameProcessor):
             if self._resampler is None:
                 self._resampler = PcmResampler(frame.sample_rate, SAMPLE_RATE_HZ)
             pcm = self._resampler.resample(pcm)
-        self._pass_audio(pcm)
+        self._pass_audio(self._at_speed(pcm))
 
     def _flush_audio(self) -> None:
         """End a clause's audio, so that none of it is counted to the next clause."""
         if self._resampler is not None:
-            self._pass_audio(self._resampler.flush())
+            self._pass_audio(self._at_speed(self._resampler.flush()))
             self._resampler = None
+        if self._stretch is not None:
+            self._pass_audio(self._stretch.flush())
+            self._stretch = None
+
+    def _at_speed(self, pcm: bytes) -> bytes:
+        """The audio at the speed that was asked for, each clause an utterance of its own."""
+        if self._speed == 1.0:
+            return pcm
+        if self._stretch is None:
+            self._stretch = TimeStretch(self._speed)
+        return self._stretch.process(pcm)
 
     def _pass_audio(self, pcm: bytes) -> None:
         if pcm and self._response_id is not None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from audio_utils import StreamResampler
 from core.messages import ConfigureVad, VadSpeechStarted, VadSpeechStopped
-from core.turn import silence_window_ms
+from core.turn import SAMPLES_PER_MS, silence_window_ms
 from protocol import SAMPLE_RATE_HZ, SemanticVad, ServerVad
 
 from .patience import PATIENCE, Patience
@@ -26,6 +26,8 @@ JUDGED_SAMPLES: Final = 8 * ENGINE_RATE_HZ
 """How much of a turn is kept to be judged."""
 LEAD_SAMPLES: Final = ENGINE_RATE_HZ // 2
 """What is judged begins this much ahead of the speech, as the model is used to from Pipecat."""
+MOST_BEHIND_SAMPLES: Final = ENGINE_RATE_HZ // 2
+"""How far turn detection may lag behind the audio it was given before more has to wait."""
 _SEMANTIC_THRESHOLD: Final = 0.5
 
 Float32 = NDArray[np.float32]
@@ -38,8 +40,11 @@ class VadStreamPort(Protocol):
     def configure(
         self, threshold: float, silence_ms: int, pauses_ms: tuple[int, ...] = ()
     ) -> None: ...
+    @property
+    def backlog(self) -> int: ...
     def reset(self, position: int) -> None: ...
     def feed(self, samples: Float32) -> None: ...
+    async def next_batch(self) -> None: ...
     def end_turn(self, end: int) -> bool: ...
     def close(self) -> None: ...
 
@@ -92,6 +97,34 @@ class Ear:
         self._recent = _Recent(0)
         self._turn_start = 0
         self._question: QuestionPort | None = None
+        self._turn_ends: deque[int] = deque()
+        self._silence_ms = 0
+
+    @property
+    def settled_sample(self) -> int:
+        """Up to where (24 kHz) it is known whose turn the audio belongs to.
+
+        It stops at the end of a turn until `turn_taken` says that the end has been acted on.
+        """
+        if self._turn_ends:
+            return self._turn_ends[0]
+        return self._scored_sample
+
+    @property
+    def _scored_sample(self) -> int:
+        if self._stream is None:
+            return self._heard_samples
+        return _session_sample(self._recent.end - self._stream.backlog)
+
+    def turn_taken(self, until: int) -> None:
+        """The ends of turns up to this position have been acted on."""
+        while self._turn_ends and self._turn_ends[0] <= until:
+            self._turn_ends.popleft()
+
+    async def keep_up(self) -> None:
+        """Wait until turn detection is not far behind."""
+        while self._stream is not None and self._stream.backlog > MOST_BEHIND_SAMPLES:
+            await self._stream.next_batch()
 
     def configure(self, command: ConfigureVad) -> None:
         """Follow the setting from the next sample on, see `ConfigureVad`."""
@@ -103,6 +136,7 @@ class Ear:
                 self._stream = self._vad.open(self._on_start, self._on_stop, self._on_pause)
             self._set_rule(self._stream, command.detection)
             if fresh:
+                self._turn_ends.clear()
                 start = self._heard_samples * ENGINE_RATE_HZ // SAMPLE_RATE_HZ
                 self._resampler = _new_resampler()
                 self._recent = _Recent(start)
@@ -122,13 +156,14 @@ class Ear:
     def close(self) -> None:
         """Stop listening."""
         self._withdraw()
+        self._turn_ends.clear()
         if self._stream is not None:
             self._stream.close()
             self._stream = None
 
     def _set_rule(self, stream: VadStreamPort, detection: ServerVad | SemanticVad) -> None:
         self._withdraw()
-        silence_ms = silence_window_ms(detection)
+        self._silence_ms = silence_ms = silence_window_ms(detection)
         if isinstance(detection, ServerVad):
             self._patience = None
             stream.configure(detection.threshold, silence_ms)
@@ -153,7 +188,8 @@ class Ear:
         if patience is None or judge is None:
             return
         self._withdraw()
-        audio = self._recent.read(self._turn_start - LEAD_SAMPLES, position)
+        start = max(self._turn_start - LEAD_SAMPLES, position - JUDGED_SAMPLES)
+        audio = self._recent.read(start, position)
 
         def answered(probability: float) -> None:
             if probability >= patience.complete:
@@ -163,14 +199,16 @@ class Ear:
 
     def _complete(self, end: int, position: int) -> None:
         if self._stream is not None and self._stream.end_turn(end):
+            self._turn_ends.append(self._scored_sample)
             self._emit(
-                VadSpeechStopped(
-                    self._generation, _session_sample(end), _session_sample(position)
-                )
+                VadSpeechStopped(self._generation, _session_sample(end), _session_sample(position))
             )
 
     def _on_stop(self, position: int) -> None:
         self._withdraw()
+        # The silence window is part of the turn; its last analysis window may reach beyond it.
+        end = _session_sample(position) + self._silence_ms * SAMPLES_PER_MS
+        self._turn_ends.append(min(end, self._scored_sample))
         self._emit(VadSpeechStopped(self._generation, _session_sample(position)))
 
 
@@ -183,24 +221,25 @@ class _Chunk:
 class _Recent:
     """The latest audio, as it came, by its position in the session."""
 
-    __slots__ = ("_chunks", "_end")
+    __slots__ = ("_chunks", "end")
 
     def __init__(self, position: int) -> None:
         self._chunks: deque[_Chunk] = deque()
-        self._end = position
+        self.end = position
+        """Position behind the latest sample."""
 
     def put(self, samples: Float32, *, keep: bool) -> None:
         """Count the next samples, and keep them if they may be asked for."""
         if keep:
-            self._chunks.append(_Chunk(self._end, samples))
+            self._chunks.append(_Chunk(self.end, samples))
         else:
             self._chunks.clear()
-        self._end += samples.size
+        self.end += samples.size
         while self._chunks:
             oldest = self._chunks[0]
             # Audio comes faster than it is scored when a file is appended at once: what is
             # asked for then lies up to a slice behind the end.
-            if oldest.start + oldest.samples.size > self._end - JUDGED_SAMPLES - ENGINE_RATE_HZ:
+            if oldest.start + oldest.samples.size > self.end - JUDGED_SAMPLES - ENGINE_RATE_HZ:
                 return
             self._chunks.popleft()
 

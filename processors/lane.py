@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
@@ -53,6 +54,7 @@ class Lane:
         emit: Takes the events of the lane's responses.
         flow: Cleared while nobody takes audio.
         front: Processors ahead of the model: the recogniser's, in the default lane.
+        speeds: Slowest and fastest speed of the speech service.
     """
 
     def __init__(
@@ -63,8 +65,10 @@ class Lane:
         emit: Callable[[ResponseEvent], None],
         flow: asyncio.Event,
         front: tuple[FrameProcessor, ...] = (),
+        speeds: tuple[float, float] = (1.0, 1.0),
     ) -> None:
         self._name = name
+        self._speeds = speeds
         self._llm = llm
         self._tts = tts
         self._outlet = ResponseOutlet(emit)
@@ -132,9 +136,11 @@ class Lane:
             # Pipecat writes a service off for good once its key or model was refused, and from
             # then on its responses are empty. Each response gets its own honest answer instead.
             await service.set_usable(True)
-        request = command.request
+        asked = command.request.speed
+        speed = min(max(asked, self._speeds[0]), self._speeds[1])
+        request = replace(command.request, speed=speed)
         for frame in (
-            ResponseBeginFrame(command.response_id, request),
+            ResponseBeginFrame(command.response_id, request, stretch=asked / speed),
             LLMContextFrame(model_context(request)),
             ResponseEndFrame(command.response_id),
         ):
@@ -194,14 +200,20 @@ class Lane:
             await _while_alive(running, started)
             yield running
         finally:
-            # Pipecat skips the services' own `cancel` if it is cancelled while it starts.
-            await asyncio.wait(
-                {started, running}, timeout=START_GRACE_S, return_when=asyncio.FIRST_COMPLETED
-            )
-            await worker.cancel()
-            await self._end(running, tasks)
+            await _to_the_end(self._end(worker, started, running, tasks), f"end of {self._name}")
 
-    async def _end(self, running: asyncio.Task[None], tasks: TaskManager) -> None:
+    async def _end(
+        self,
+        worker: PipelineWorker,
+        started: asyncio.Future[None],
+        running: asyncio.Task[None],
+        tasks: TaskManager,
+    ) -> None:
+        # Pipecat skips the services' own `cancel` if it is cancelled while it starts.
+        await asyncio.wait(
+            {started, running}, timeout=START_GRACE_S, return_when=asyncio.FIRST_COMPLETED
+        )
+        await worker.cancel()
         await asyncio.wait({running}, timeout=CLOSE_TIMEOUT_S)
         if not running.done():
             logger.error("lane %s: still running %s s after its end", self._name, CLOSE_TIMEOUT_S)
@@ -212,6 +224,24 @@ class Lane:
             task.cancel()
         if leftover:
             await asyncio.wait(leftover, timeout=START_GRACE_S)
+
+
+async def _to_the_end(ending: Coroutine[Any, Any, None], name: str) -> None:
+    """Await a teardown; a further cancellation takes effect behind it, not in the middle of it.
+
+    An out-of-band response is cancelled by its client, and a moment later with its session: broken
+    off, the teardown left a running pipeline behind.
+    """
+    task = asyncio.create_task(ending, name=name)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError as again:
+            cancelled = again
+    task.result()
+    if cancelled is not None:
+        raise cancelled
 
 
 async def _while_alive(

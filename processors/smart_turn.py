@@ -16,6 +16,7 @@ import numpy as np
 import onnxruntime
 from loguru import logger
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 Float32 = NDArray[np.float32]
 
@@ -42,6 +43,9 @@ class SmartTurnModel:
         from pipecat.audio.turn.smart_turn import _whisper_features
 
         self._features = _whisper_features.compute_whisper_log_mel_features
+        # The one matrix product among the features takes 1 ms. Shared out to all cores it takes 40,
+        # since BLAS threads spin while they wait for each other, and nothing else here needs them.
+        threadpool_limits(1, user_api="blas")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1

@@ -29,19 +29,23 @@ TranscriptEvent = TranscriptDelta | TranscriptFinal | TranscriptFailed
 _SWALLOWED = (InputAudioRawFrame, VADUserStartedSpeakingFrame, VADUserStoppedSpeakingFrame)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Segment:
     item_id: str
     closed: bool = False
     dropped: bool = False
+    answered: bool = False
     text: str = ""
     stable: StablePrefix = field(default_factory=StablePrefix)
 
 
 class TranscriptGate(FrameProcessor):
-    """Attributes transcripts to segments, first in, first out.
+    """Attributes transcripts to segments.
 
-    Recognisers know no item ids, but they answer segments in their order, one final answer each.
+    Our own services name the segment they answer (`metadata["segment"]`, as the frame that began
+    it did), so that one answer that goes missing shifts no other. Stock services know no segments
+    but answer them in their order, one final answer each: first in, first out.
+
     The gate runs in the recogniser's own push (direct mode), so no queue lies between the two
     in which an interruption could drop a transcript.
     """
@@ -59,15 +63,19 @@ class TranscriptGate(FrameProcessor):
 
     def close(self, item_id: str) -> None:
         """The segment has all its audio; its final answer may come from now on."""
-        for segment in self._segments:
-            if segment.item_id == item_id:
-                segment.closed = True
+        segment = self._named(item_id)
+        if segment is not None:
+            segment.closed = True
+            if segment.answered:
+                self._end(segment)
 
     def drop(self, item_id: str) -> None:
         """Close the segment and keep its answer from the core."""
-        for segment in self._segments:
-            if segment.item_id == item_id:
-                segment.closed = segment.dropped = True
+        segment = self._named(item_id)
+        if segment is not None:
+            segment.closed = segment.dropped = True
+            if segment.answered:
+                self._end(segment)
 
     def fail(self, frame: ErrorFrame) -> None:
         """The recogniser reported an error: the segment it is working on gets no answer."""
@@ -78,32 +86,44 @@ class TranscriptGate(FrameProcessor):
         if direction is FrameDirection.UPSTREAM:
             await self.push_frame(frame, direction)
         elif isinstance(frame, InterimTranscriptionFrame):
-            self._hear(frame.text)
+            self._hear(frame)
         elif isinstance(frame, TranscriptionFrame):
             self._take(frame)
         elif isinstance(frame, StageFailedFrame):
-            self._fail(Failure(frame.stage, frame.category, frame.message))
+            failure = Failure(frame.stage, frame.category, frame.message)
+            self._fail(failure, frame.metadata.get("segment"))
         elif not isinstance(frame, _SWALLOWED):
             await self.push_frame(frame, direction)
 
-    def _hear(self, hypothesis: str) -> None:
-        if not self._segments:
-            return
-        segment = self._segments[0]
-        delta = segment.stable.revise(join_texts(segment.text, hypothesis))
-        self._say(segment, delta)
+    def _named(self, item_id: str | None) -> _Segment | None:
+        """The segment of this id; for None, the one whose answer is next in order."""
+        if item_id is None:
+            return self._segments[0] if self._segments else None
+        return next((s for s in self._segments if s.item_id == item_id), None)
+
+    def _hear(self, frame: InterimTranscriptionFrame) -> None:
+        segment = self._named(frame.metadata.get("segment"))
+        if segment is not None:
+            delta = segment.stable.revise(join_texts(segment.text, frame.text))
+            self._say(segment, delta)
 
     def _take(self, frame: TranscriptionFrame) -> None:
-        if not self._segments:
+        named = frame.metadata.get("segment")
+        segment = self._named(named)
+        if segment is None:
             return
-        segment = self._segments[0]
         segment.text = join_texts(segment.text, frame.text)
-        # A streaming recogniser may call a sentence final in the middle of a segment.
-        if not frame.finalized or not segment.closed:
-            self._say(segment, segment.stable.finish(segment.text))
-            return
-        self._segments.popleft()
         self._say(segment, segment.stable.finish(segment.text))
+        if not frame.finalized:
+            return
+        if segment.closed:
+            self._end(segment)
+        elif named is not None:
+            segment.answered = True
+        # Else a streaming recogniser called a sentence final in the middle of a segment.
+
+    def _end(self, segment: _Segment) -> None:
+        self._segments.remove(segment)
         if not segment.dropped:
             self._emit(TranscriptFinal(segment.item_id, segment.text))
 
@@ -111,9 +131,10 @@ class TranscriptGate(FrameProcessor):
         if delta and not segment.dropped:
             self._emit(TranscriptDelta(segment.item_id, delta))
 
-    def _fail(self, failure: Failure) -> None:
-        if not self._segments or not self._segments[0].closed:
+    def _fail(self, failure: Failure, named: str | None = None) -> None:
+        segment = self._named(named)
+        if segment is None or not segment.closed:
             return
-        segment = self._segments.popleft()
+        self._segments.remove(segment)
         if not segment.dropped:
             self._emit(TranscriptFailed(segment.item_id, failure))

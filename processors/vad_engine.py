@@ -109,6 +109,15 @@ class VadStream:
         """Whether a turn is under way."""
         return self._detector.speaking
 
+    @property
+    def backlog(self) -> int:
+        """Samples fed and not scored yet; less than a window of them must wait for more."""
+        return self._waiting.samples
+
+    async def next_batch(self) -> None:
+        """Wait until the engine has scored another batch, of whatever streams."""
+        await self._engine.next_batch()
+
     def configure(
         self, threshold: float, silence_ms: int, pauses_ms: tuple[int, ...] = ()
     ) -> None:
@@ -229,6 +238,7 @@ class VadEngine:
         self._streams: set[VadStream] = set()
         self._ready: deque[VadStream] = deque()
         self._wake = asyncio.Event()
+        self._progress = asyncio.Event()
         self._ticker: asyncio.Task[None] | None = None
         self._closed = False
         self._windows = np.zeros((MAX_BATCH, INPUT_SAMPLES), np.float32)
@@ -286,6 +296,14 @@ class VadEngine:
             self._ticker.cancel()
             await asyncio.wait([self._ticker])
 
+    async def next_batch(self) -> None:
+        """Wait until a batch has been scored, or a stream has gone."""
+        await self._progress.wait()
+
+    def _wake_waiters(self) -> None:
+        progress, self._progress = self._progress, asyncio.Event()
+        progress.set()
+
     def step(self) -> int:
         """Run one batch; returns how many windows it accounted for, 0 when none was ready."""
         began = time.perf_counter()
@@ -311,6 +329,7 @@ class VadEngine:
             # A callback before this one may have reset or closed the stream.
             if stream._epoch == epoch:
                 self._account(stream, probability, rms)
+        self._wake_waiters()
         if done:
             self.batches += 1
             if self.after_batch is not None:
@@ -373,3 +392,4 @@ class VadEngine:
     def _forget(self, stream: VadStream) -> None:
         self._streams.discard(stream)
         self._wake.set()
+        self._wake_waiters()

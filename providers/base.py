@@ -45,7 +45,7 @@ class SttProvider(Provider, Protocol):
     `VADUserStoppedSpeakingFrame`, once per segment. It answers with any number of
     `InterimTranscriptionFrame`s (whole hypothesis so far) and exactly one
     `TranscriptionFrame(finalized=True)` (text may be "") or `StageFailedFrame` per segment, in
-    the order of the segments. A segment that closes while an earlier one is still being decoded
+    the order of the segments, each marked with `providers.frames.answering`. A segment that closes while an earlier one is still being decoded
     waits its turn; the service never blocks the event loop.
     """
 
@@ -74,5 +74,13 @@ class TtsProvider(Provider, Protocol):
     `WordTimesFrame` ahead of the clause's first audio where the engine has word times. It reads
     voice and speed from the latest `ResponseBeginFrame`.
     """
+
+    @property
+    def speeds(self) -> tuple[float, float]:
+        """Slowest and fastest `GenerationRequest.speed` it can speak at, 1 for what it calls normal.
+
+        What a client asks beyond these is made of its speech by time stretching.
+        """
+        ...
 
     def create_service(self) -> TTSService: ...

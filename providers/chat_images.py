@@ -8,7 +8,7 @@ from openai import APIStatusError
 
 from protocol import ErrorCategory, ProviderError, Stage
 
-from .openai_errors import Endpoint
+from .endpoint import Endpoint
 
 Images = Literal["auto", "true", "false"]
 Message = dict[str, Any]

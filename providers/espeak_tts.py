@@ -21,6 +21,11 @@ _DEADLINE_S = 2.0
 _MOST_NAMES_REMEMBERED = 200
 
 
+# The engine's own limits.
+_SLOWEST_WPM = 80
+_FASTEST_WPM = 450
+
+
 class EspeakProvider:
     """Text to speech without keys, network or models; robotic, in over a hundred languages.
 
@@ -34,6 +39,7 @@ class EspeakProvider:
     def __init__(self, *, voice: str = "en-us", rate_wpm: int = 170) -> None:
         self._voice = voice
         self._rate_wpm = rate_wpm
+        self.speeds = (_SLOWEST_WPM / rate_wpm, _FASTEST_WPM / rate_wpm)
         self._unknown_voices: set[str] = set()
         self.worker = EngineWorker(
             "providers.espeak_worker",
@@ -86,7 +92,8 @@ class EspeakTTSService(ClauseTTSService):
 
     `request.voice` may be a voice of the API (each has its own espeak variant), an espeak name or
     a language tag. `request.speed` scales the rate, which espeak-ng keeps at 80 words per minute
-    or more. Chinese in the text is always read by a Chinese voice.
+    or more; what is slower is stretched behind it. Chinese in the text is always read by a Chinese
+    voice.
     """
 
     def __init__(self, provider: EspeakProvider) -> None:

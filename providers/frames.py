@@ -6,8 +6,9 @@ They travel in band (data and control frames), so order is kept and an interrupt
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
-from pipecat.frames.frames import AggregatedTextFrame, ControlFrame, DataFrame
+from pipecat.frames.frames import AggregatedTextFrame, ControlFrame, DataFrame, Frame
 
 from core.messages import FinishReason, GenerationRequest, WordTime
 from protocol import ErrorCategory, Stage, Usage
@@ -17,11 +18,13 @@ from protocol import ErrorCategory, Stage, Usage
 class ResponseBeginFrame(ControlFrame):
     """Opens one response: everything up to its `ResponseEndFrame` belongs to it.
 
-    A service may read `request` (voice, metadata, limits) until the next one arrives.
+    A service may read `request` (voice, metadata, limits) until the next one arrives. Its speed is
+    one that the synthesiser has; the speech is made `stretch` times faster behind it.
     """
 
     response_id: str
     request: GenerationRequest
+    stretch: float = 1.0
 
 
 @dataclass
@@ -84,3 +87,16 @@ class WordTimesFrame(DataFrame):
     """Word times of the clause being spoken, offsets into the text given to `run_tts`."""
 
     words: tuple[WordTime, ...]
+
+
+FrameT = TypeVar("FrameT", bound=Frame)
+
+
+def answering(frame: FrameT, segment: str | None) -> FrameT:
+    """The frame, marked as the recogniser's answer to that segment.
+
+    `segment` is what the segment's `VADUserStartedSpeakingFrame` had under the same name in its
+    metadata.
+    """
+    frame.metadata["segment"] = segment
+    return frame

@@ -37,6 +37,7 @@ class LocalWhisperProvider:
         compute_type: As CTranslate2 names it; `auto` is int8 on a CPU, float16 on a GPU.
         allow_download: Whether a model that is not on this machine may be fetched.
         workers: Utterances decoded at a time.
+        threads: CPU threads for each of them; 0 is what CTranslate2 takes by itself.
         timeout_s: How long an answer may take, on top of the length of the speech.
 
     Raises:
@@ -54,6 +55,7 @@ class LocalWhisperProvider:
         compute_type: str = "auto",
         allow_download: bool = False,
         workers: int = 1,
+        threads: int = 0,
         timeout_s: float = 10.0,
     ) -> None:
         self.languages: frozenset[str] | None = frozenset({"en"}) if model.endswith(".en") else None
@@ -63,6 +65,7 @@ class LocalWhisperProvider:
         self._compute_type = compute_type
         self._allow_download = allow_download
         self._workers = workers
+        self._cpu_threads = threads
         self._timeout_s = timeout_s
         self._model: Any = None
         self._where = ""
@@ -152,6 +155,7 @@ class LocalWhisperProvider:
                 device=device,
                 compute_type=compute_type,
                 num_workers=self._workers,
+                cpu_threads=self._cpu_threads,
                 local_files_only=not self._allow_download,
             )
         except Exception as error:

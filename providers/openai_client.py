@@ -13,7 +13,8 @@ from openai import APIConnectionError, APIError, APITimeoutError, AsyncOpenAI
 
 from protocol import Stage
 
-from .openai_errors import FAILURES, Endpoint, provider_error, request_id
+from .endpoint import Endpoint
+from .openai_errors import FAILURES, provider_error, request_id
 
 logger = logging.getLogger(__name__)
 

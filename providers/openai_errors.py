@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import httpx2
 from openai import APIConnectionError, APIError, APIStatusError, APITimeoutError, OpenAIError
-from pydantic import SecretStr
 
 from protocol import ErrorCategory, ProviderError, Stage
+
+from .endpoint import Endpoint
 
 FAILURES: Final = (
     OpenAIError,
@@ -33,41 +32,6 @@ _NO_MODEL_CODES: Final = frozenset({"model_not_found", "20012"})
 
 # Vendors put short names here. A longer text may quote the request, or the key.
 _IDENTIFIER: Final = re.compile(r"[A-Za-z0-9_.\[\]-]{1,60}")
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """Where a compatible server is, and which settings say so.
-
-    Attributes:
-        label: What messages call it: the provider's name.
-        api_key: None where the server asks for none.
-        key_variable, url_variable, model_variable: What to change when it does not work.
-    """
-
-    label: str
-    base_url: str
-    api_key: SecretStr | None
-    model: str
-    key_variable: str
-    url_variable: str
-    model_variable: str
-
-    @property
-    def host(self) -> str:
-        """Host and port, for the operator to read."""
-        return urlsplit(self.base_url).netloc.rpartition("@")[2]
-
-    @property
-    def is_openai(self) -> bool:
-        """Whether it is OpenAI's own service."""
-        host = urlsplit(self.base_url).hostname or ""
-        return host == "openai.com" or host.endswith(".openai.com")
-
-    def mask(self, text: str) -> str:
-        """`text` without the key, should it be quoted there."""
-        key = self.api_key.get_secret_value() if self.api_key is not None else ""
-        return text.replace(key, "***") if key else text
 
 
 def provider_error(stage: Stage, endpoint: Endpoint, error: Exception) -> ProviderError:
@@ -158,7 +122,7 @@ def _told_event(error: APIError) -> tuple[ErrorCategory, str]:
     if any("rate_limit" in code for code in codes) or "429" in codes:
         return ErrorCategory.RATE_LIMIT, "is limiting requests"
     if "invalid_request_error" in codes:
-        return ErrorCategory.INVALID_REQUEST, f"refused the request{_detail(error)}"
+        return ErrorCategory.INVALID_REQUEST, f"refused the request (in its stream{_detail(error)})"
     return ErrorCategory.SERVER, "broke off with an error of its own"
 
 

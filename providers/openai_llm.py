@@ -12,6 +12,7 @@ from openai.types.chat.chat_completion_chunk import Choice, ChoiceDelta
 from pipecat.frames.frames import Frame
 from pipecat.processors.aggregators.llm_context import LLMContext
 from pipecat.processors.frame_processor import FrameDirection
+from pipecat.services.llm_service import LLMService
 from pipecat.services.openai.llm import OpenAILLMService
 from pipecat.utils.types import is_given
 
@@ -20,9 +21,9 @@ from protocol import ErrorCategory, ProviderError, Stage
 
 from .chat_images import ImagePolicy, Images
 from .chat_stream import IncompleteReply, ReplyReader
+from .endpoint import Endpoint
 from .frames import ResponseBeginFrame, StageFailedFrame
 from .openai_client import OpenAiClient
-from .openai_errors import Endpoint
 
 Parameters = dict[str, Any]
 
@@ -78,7 +79,7 @@ class OpenAiLlmProvider:
     async def close(self) -> None:
         await self.client.close()
 
-    def create_service(self) -> OpenAiLlmService:
+    def create_service(self) -> LLMService[Any]:
         return OpenAiLlmService(self)
 
     def parameters(self, request: GenerationRequest | None) -> Parameters:
@@ -125,7 +126,7 @@ class OpenAiLlmProvider:
         """Note which parameter was refused; says whether there is any point in trying again."""
         if not isinstance(error, APIStatusError) or error.code not in _REFUSED_CODES:
             return False
-        name = error.param
+        name = error.param or ""
         if name not in _DISPENSABLE or name not in parameters:
             return False
         self._refused.add(name)

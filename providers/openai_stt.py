@@ -10,8 +10,8 @@ from openai import AsyncOpenAI
 
 from protocol import ErrorCategory, ProviderError, Stage
 
+from .endpoint import Endpoint
 from .openai_client import OpenAiClient
-from .openai_errors import Endpoint
 from .segment_stt import SAMPLE_RATE_HZ, SegmentSTTService, Utterance
 
 _MOST_BYTES: Final = 25 * 1024 * 1024

@@ -11,8 +11,8 @@ from openai import AsyncOpenAI
 from core.messages import GenerationRequest, WordTime
 from protocol import ErrorCategory, ProviderError, Stage
 
+from .endpoint import Endpoint
 from .openai_client import OpenAiClient
-from .openai_errors import Endpoint
 from .pcm_pieces import PcmPieces
 from .tts_service import SAMPLE_RATE_HZ, ClauseTTSService
 from .words import is_speakable
@@ -25,6 +25,9 @@ OPENAI_VOICES: Final = frozenset(
 )
 _UNCHOSEN: Final = "alloy"
 """What the API says for a client that names no voice."""
+
+_DEAF_TO_SPEED: Final = "gpt-4o-mini-tts"
+"""OpenAI's API reference on `speed`: it takes it and speaks as fast as ever."""
 
 _NOT_AUDIO: Final = ("text/", "application/json", "application/problem+json")
 _CONTAINERS: Final = (b"RIFF", b"ID3", b"OggS", b"fLaC")
@@ -54,6 +57,8 @@ class OpenAiTtsProvider:
     ) -> None:
         self.client = OpenAiClient(endpoint, Stage.TTS, stall_s)
         self.rate_hz = sample_rate_hz or SAMPLE_RATE_HZ
+        deaf = endpoint.model.startswith(_DEAF_TO_SPEED)
+        self.speeds: tuple[float, float] = (1.0, 1.0) if deaf else (0.25, 4.0)
         self._asked_rate_hz = sample_rate_hz
         self._voice = voice
 

@@ -28,7 +28,7 @@ from pipecat.utils.time import time_now_iso8601
 
 from protocol import ConfigError, ProviderError, Stage
 
-from .frames import StageFailedFrame
+from .frames import StageFailedFrame, answering
 from .phrase_model import UnknownWord, normalise_phrase, select_pronunciations
 from .worker import EngineRequest, EngineWorker
 from .worker_channel import Kind
@@ -143,7 +143,8 @@ def _find_dictionary() -> Path:
 class _Segment:
     """One utterance on its way through a worker."""
 
-    def __init__(self, request: EngineRequest) -> None:
+    def __init__(self, name: str | None, request: EngineRequest) -> None:
+        self.name = name
         self.request = request
         self.closed = asyncio.Event()
         self.audio_s = 0.0
@@ -200,7 +201,7 @@ class PocketsphinxSTTService(STTService):
                 if self._segment is not None:
                     self._segment.feed(frame.audio)
             case VADUserStartedSpeakingFrame():
-                await self._open_segment()
+                self._open_segment(frame.metadata.get("segment"))
             case VADUserStoppedSpeakingFrame():
                 if self._segment is not None:
                     self._segment.close()
@@ -225,9 +226,9 @@ class PocketsphinxSTTService(STTService):
         await self._abandon()
         await super().cleanup()
 
-    async def _open_segment(self) -> None:
+    def _open_segment(self, name: str | None) -> None:
         self._drop_open_segment()
-        self._segment = _Segment(self._open_utterance(self._cepstral_mean))
+        self._segment = _Segment(name, self._open_utterance(self._cepstral_mean))
         self._unanswered.add(self._segment)
         self._segments.put_nowait(self._segment)
 
@@ -258,26 +259,21 @@ class PocketsphinxSTTService(STTService):
             async for kind, payload in segment.request:
                 match kind:
                     case Kind.PARTIAL:
-                        await self.push_frame(
-                            InterimTranscriptionFrame(
-                                payload.decode(), "", time_now_iso8601(), Language.EN
-                            )
+                        partial = InterimTranscriptionFrame(
+                            payload.decode(), "", time_now_iso8601(), Language.EN
                         )
+                        await self.push_frame(answering(partial, segment.name))
                     case Kind.DONE:
                         answer = json.loads(payload)
                         self._cepstral_mean = answer["cepstral_mean"] or self._cepstral_mean
-                        await self.push_frame(
-                            TranscriptionFrame(
-                                answer["text"],
-                                "",
-                                time_now_iso8601(),
-                                Language.EN,
-                                finalized=True,
-                            )
+                        final = TranscriptionFrame(
+                            answer["text"], "", time_now_iso8601(), Language.EN, finalized=True
                         )
+                        await self.push_frame(answering(final, segment.name))
                     case _:
                         pass
         except ProviderError as error:
             # The answer belongs behind the segment's end, however early its worker went.
             await segment.closed.wait()
-            await self.push_frame(StageFailedFrame(error.stage, error.category, error.message))
+            failed = StageFailedFrame(error.stage, error.category, error.message)
+            await self.push_frame(answering(failed, segment.name))

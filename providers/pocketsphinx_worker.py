@@ -68,8 +68,9 @@ class Utterance:
         """Whether there is something to do for it now."""
         if self.finished:
             return True
-        needed = _MEAN_BYTES if not self.decoding and self.cepstral_mean is None else 1
-        return len(self.audio) >= needed
+        if self.decoding:
+            return bool(self.audio)
+        return len(self.audio) >= (_MEAN_BYTES if self.cepstral_mean is None else _SHORTEST_BYTES)
 
 
 class Recogniser:

@@ -24,6 +24,7 @@ from pipecat.utils.time import time_now_iso8601
 
 from protocol import ConfigError
 
+from .frames import answering
 from .script import Latency
 from .words import tokens
 
@@ -95,7 +96,7 @@ class _ScriptedSttService(STTService):
         self._sleep = sleep
         self._closed_segments = 0
         self._segment: _Segment | None = None
-        self._finals: asyncio.Queue[str | None] = asyncio.Queue()
+        self._finals: asyncio.Queue[_Segment | None] = asyncio.Queue()
         self._finals_task: asyncio.Task[None] | None = None
 
     async def start(self, frame: StartFrame) -> None:
@@ -122,9 +123,9 @@ class _ScriptedSttService(STTService):
         match frame:
             case VADUserStartedSpeakingFrame():
                 text = self._transcripts[self._closed_segments % len(self._transcripts)]
-                self._segment = _Segment(text)
+                self._segment = _Segment(frame.metadata.get("segment"), text)
             case VADUserStoppedSpeakingFrame() if self._segment is not None:
-                self._finals.put_nowait(self._segment.text)
+                self._finals.put_nowait(self._segment)
                 self._segment = None
                 self._closed_segments += 1
             case _:
@@ -134,14 +135,16 @@ class _ScriptedSttService(STTService):
     async def run_stt(self, audio: bytes) -> AsyncGenerator[Frame | None, None]:
         """Pipecat's hook: one more word of the hypothesis for each 250 ms of audio."""
         if self._segment is not None and (hypothesis := self._segment.hear(audio)):
-            yield InterimTranscriptionFrame(hypothesis, "", time_now_iso8601())
+            partial = InterimTranscriptionFrame(hypothesis, "", time_now_iso8601())
+            yield answering(partial, self._segment.name)
 
     async def _push_finals(self) -> None:
         """Answer closed segments in their order, off the path of the audio."""
-        while (text := await self._finals.get()) is not None:
+        while (segment := await self._finals.get()) is not None:
             jitter = 1 + self._latency.jitter * self._random.uniform(-1, 1)
             await self._sleep(self._latency.stt_final_ms / 1000 * jitter)
-            await self.push_frame(TranscriptionFrame(text, "", time_now_iso8601(), finalized=True))
+            final = TranscriptionFrame(segment.text, "", time_now_iso8601(), finalized=True)
+            await self.push_frame(answering(final, segment.name))
 
     async def _cancel_finals(self) -> None:
         if self._finals_task is not None:
@@ -152,7 +155,8 @@ class _ScriptedSttService(STTService):
 class _Segment:
     """One open segment: what it will say, and how much of that has been heard."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, name: str | None, text: str) -> None:
+        self.name = name
         self.text = text
         self._tokens = tokens(text)
         self._heard_bytes = 0

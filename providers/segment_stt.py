@@ -25,7 +25,7 @@ from pipecat.utils.time import time_now_iso8601
 
 from protocol import ErrorCategory, ProviderError, Stage
 
-from .frames import StageFailedFrame
+from .frames import StageFailedFrame, answering
 
 logger = logging.getLogger(__name__)
 
@@ -46,11 +46,13 @@ class Utterance:
         pcm: s16le mono 16 kHz, with half a second of silence behind the speech.
         language: BCP-47, as the client or the settings name it; None to find out.
         prompt: What the client says of the topic or the spelling.
+        segment: Which segment it is, for the answer.
     """
 
     pcm: bytes = field(repr=False)
     language: str | None = None
     prompt: str | None = field(default=None, repr=False)
+    segment: str | None = None
 
     @property
     def duration_s(self) -> float:
@@ -146,7 +148,8 @@ class SegmentSTTService(STTService):
         while True:
             utterance = await self._closed.get()
             try:
-                await self.push_frame(await self._answer(utterance))
+                answer = await self._answer(utterance)
+                await self.push_frame(answering(answer, utterance.segment))
             finally:
                 self._closed.task_done()
 
@@ -173,9 +176,10 @@ class _Segment:
 
     def __init__(self, metadata: dict[str, Any]) -> None:
         self.audio = bytearray()
+        self._name: str | None = metadata.get("segment")
         self._language: str | None = metadata.get("language")
         self._prompt: str | None = metadata.get("prompt")
 
     def utterance(self, language: str | None) -> Utterance:
         pcm = bytes(self.audio) + _TRAILING_SILENCE
-        return Utterance(pcm, self._language or language, self._prompt)
+        return Utterance(pcm, self._language or language, self._prompt, self._name)

@@ -21,6 +21,7 @@ class ToneProvider:
     """
 
     name: ClassVar[str] = "tone"
+    speeds: tuple[float, float] = (0.25, 1.5)
 
     def __init__(
         self, first_audio_ms: int = 0, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep

@@ -97,7 +97,9 @@ class Vendor:
             return known
         match code:
             case 1007 | 1008:
-                return self._told(ErrorCategory.INVALID_REQUEST, ", ".join((f"code {code}", *names)))
+                return self._told(
+                    ErrorCategory.INVALID_REQUEST, ", ".join((f"code {code}", *names))
+                )
             case 1011 | 1013:
                 return self._told(ErrorCategory.SERVER, f"code {code}")
             case _:
@@ -218,7 +220,15 @@ class VendorSocket:
 
     async def close(self) -> None:
         """Close; whatever is still on its way is dropped."""
-        await self._connection.close()
+        try:
+            await self._connection.close()
+        finally:
+            # A cancelled close leaves the connection open.
+            self.abort()
+
+    def abort(self) -> None:
+        """Drop the connection at once, with no word to a vendor who may not answer."""
+        self._connection.transport.abort()
 
     def _ending(self, error: ConnectionClosed) -> ProviderError:
         close = error.rcvd
@@ -234,7 +244,7 @@ def websocket_url(variable: str, base_url: str) -> str:
     parts = urlsplit(base_url)
     scheme = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme)
     if scheme not in ("ws", "wss") or not parts.netloc:
-        raise ConfigError(variable, f"must be a URL like wss://host, not {base_url!r}")
+        raise ConfigError(variable, f"must be a URL like https://host, not {base_url!r}")
     return parts._replace(scheme=scheme).geturl().rstrip("/")
 
 
@@ -260,6 +270,4 @@ def _names(body: Any) -> tuple[str, ...]:
     detail = body.get("detail")
     found = [body.get(name) for name in ("err_code", "error", "variant")]
     found += [detail.get("status")] if isinstance(detail, dict) else []
-    return tuple(
-        name for name in found if isinstance(name, str) and _IDENTIFIER.fullmatch(name)
-    )
+    return tuple(name for name in found if isinstance(name, str) and _IDENTIFIER.fullmatch(name))

@@ -240,6 +240,7 @@ class FakeTts:
     trouble: dict[str, Exception | Frame] = field(default_factory=dict[str, Any])
     ahead: Callable[[str], list[Frame]] = lambda text: []
     spoken: list[str] = field(default_factory=list[str])
+    speeds: tuple[float, float] = (0.25, 1.5)
     name: ClassVar[str] = "fake"
 
     def describe(self) -> str:
@@ -353,6 +354,7 @@ class FakeVadStream:
     calls: list[tuple[Any, ...]] = field(default_factory=list[tuple[Any, ...]])
     samples: int = 0
     speaking: bool = False
+    backlog: int = 0
 
     pauses_ms: tuple[int, ...] = ()
     end: int | None = None
@@ -381,6 +383,10 @@ class FakeVadStream:
     def feed(self, samples: NDArray[np.float32]) -> None:
         assert samples.dtype == np.float32
         self.samples += len(samples)
+
+    async def next_batch(self) -> None:
+        """Nothing is ever behind."""
+        raise AssertionError("this fake scores at once")
 
     def close(self) -> None:
         self.calls.append(("close",))

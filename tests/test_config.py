@@ -50,6 +50,22 @@ def leaf(settings: Settings, path: str) -> Any:
         ("POCKETSPHINX_PHRASES", "go|turn left|", "stt.phrases", ("go", "turn left")),
         ("POCKETSPHINX_WORKERS", "4", "stt.workers", 4),
         ("STT_LANGUAGE", "en-GB", "stt.language", "en-GB"),
+        ("WHISPER_MODEL", "base", "stt.whisper_model", "base"),
+        ("WHISPER_ALLOW_DOWNLOAD", "true", "stt.whisper_allow_download", True),
+        ("STT_REQUEST_TIMEOUT_MS", "3000", "stt.request_timeout_ms", 3000),
+        (
+            "OPENAI_BASE_URL",
+            "http://localhost:8000/v1/",
+            "openai.base_url",
+            "http://localhost:8000/v1",
+        ),
+        ("OPENAI_MODEL", "qwen", "openai.model", "qwen"),
+        ("OPENAI_STT_BASE_URL", "http://[::1]:1/v1", "stt.openai_base_url", "http://[::1]:1/v1"),
+        ("SILICONFLOW_MODEL", "Qwen/Qwen3-8B", "siliconflow.model", "Qwen/Qwen3-8B"),
+        ("OLLAMA_MODEL", "qwen3", "ollama.model", "qwen3"),
+        ("LLM_IMAGES", "false", "llm.images", "false"),
+        ("OPENAI_TTS_VOICE", "nova", "tts.openai_voice", "nova"),
+        ("OPENAI_TTS_SAMPLE_RATE", "16000", "tts.openai_sample_rate_hz", 16_000),
         ("LLM_PROVIDER", "scripted", "llm.provider", "scripted"),
         ("LLM_TEMPERATURE", "1.2", "llm.temperature", 1.2),
         ("LLM_MAX_TOKENS", "256", "llm.max_tokens", 256),
@@ -81,10 +97,16 @@ def test_an_empty_value_counts_as_unset(variable: str, text: str) -> None:
         ({"DEBUG": "maybe"}, "DEBUG", "true or false"),
         ({"CLIENT_SECRET_KEY": "s" * 15}, "CLIENT_SECRET_KEY", "at least 16 characters"),
         ({"REALTIME_DIALECT": "alpha"}, "REALTIME_DIALECT", "'auto', 'ga' or 'beta'"),
-        ({"STT_PROVIDER": "whisper"}, "STT_PROVIDER", "'auto', 'pocketsphinx' or 'scripted'"),
+        ({"STT_PROVIDER": "whisper"}, "STT_PROVIDER", "'openai_whisper'"),
         ({"POCKETSPHINX_MODE": "words"}, "POCKETSPHINX_MODE", "'general' or 'phrases'"),
-        ({"LLM_PROVIDER": "gpt"}, "LLM_PROVIDER", "'auto' or 'scripted'"),
-        ({"TTS_PROVIDER": "piper"}, "TTS_PROVIDER", "'auto', 'espeak' or 'tone'"),
+        ({"LLM_PROVIDER": "gpt"}, "LLM_PROVIDER", "'siliconflow', 'ollama' or 'scripted'"),
+        ({"TTS_PROVIDER": "piper"}, "TTS_PROVIDER", "'espeak' or 'tone'"),
+        ({"OPENAI_BASE_URL": "api.openai.com"}, "OPENAI_BASE_URL", "http:// or https:// URL"),
+        ({"OLLAMA_BASE_URL": "ftp://x"}, "OLLAMA_BASE_URL", "http:// or https:// URL"),
+        ({"OPENAI_TTS_BASE_URL": "http://"}, "OPENAI_TTS_BASE_URL", "http:// or https:// URL"),
+        ({"WHISPER_DEVICE": "tpu"}, "WHISPER_DEVICE", "'auto', 'cpu' or 'cuda'"),
+        ({"LLM_IMAGES": "maybe"}, "LLM_IMAGES", "'auto', 'true' or 'false'"),
+        ({"OPENAI_API_KEY": "sk two"}, "OPENAI_API_KEY", "without spaces"),
         ({"VAD_THRESHOLD": "loud"}, "VAD_THRESHOLD", "a number"),
         ({"VAD_THRESHOLD": "nan"}, "VAD_THRESHOLD", "less than or equal to 1"),
         ({"VAD_THRESHOLD": "1.1"}, "VAD_THRESHOLD", "less than or equal to 1"),
@@ -110,6 +132,20 @@ def test_a_bad_value_names_its_variable_and_what_is_allowed(
     assert str(caught.value).startswith(f"{variable}: must ")
     assert allowed in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "variable",
+    ["OPENAI_API_KEY", "SILICONFLOW_API_KEY", "OPENAI_STT_API_KEY", "OPENAI_TTS_API_KEY"],
+)
+def test_no_key_of_a_provider_is_shown(variable: str) -> None:
+    settings = load_settings({variable: "sk-very-secret"}, None)
+    row = VARIABLES[variable]
+    assert leaf(settings, f"{row.section}.{row.field}").get_secret_value() == "sk-very-secret"
+    assert "very-secret" not in f"{settings} {settings!r} {settings.model_dump_json()}"
+    with pytest.raises(ConfigError) as caught:
+        load_settings({variable: "sk-very secret"}, None)
+    assert "very" not in str(caught.value)
 
 
 def test_the_api_key_is_shown_by_nothing() -> None:

@@ -484,8 +484,8 @@ async def test_segments_are_answered_in_their_order() -> None:
     ]
     assert [len(pcm) // 2 for pcm in bench.stt.segments] == [32_000, 1_600]
     assert bench.stt.hints == [
-        {"language": "de", "prompt": "names"},
-        {"language": None, "prompt": None},
+        {"segment": "i1", "language": "de", "prompt": "names"},
+        {"segment": "i2", "language": None, "prompt": None},
     ]
 
 
@@ -650,6 +650,23 @@ async def test_cancelling_the_pipeline_task_is_as_good_as_closing() -> None:
     run = asyncio.create_task(bench.manager.run())
     bench.ask("r1", "Hello there.")
     await bench.until(lambda: bool(bench.of(SpeechAudio)))
+    run.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await run
+    await bench.manager.close()
+    assert asyncio.all_tasks() == before
+
+
+@pytest.mark.parametrize("turns", [1, 2, 5, 10, 20, 40])
+async def test_a_cancelled_response_ends_in_order_when_its_session_ends_too(turns: int) -> None:
+    bench = Bench(llm=FakeLlm(think_forever))
+    before = asyncio.all_tasks()
+    run = asyncio.create_task(bench.manager.run())
+    bench.ask("a1", out_of_band=True)
+    await bench.until(lambda: bool(bench.llm.contexts))
+    bench.stop("a1")
+    for _ in range(turns):
+        await asyncio.sleep(0)
     run.cancel()
     with pytest.raises(asyncio.CancelledError):
         await run

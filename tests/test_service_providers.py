@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
-from config import Settings
+from config import Settings, load_settings
 from protocol import ConfigError, ErrorCategory, ProviderError, Stage
+from providers import endpoints
+from providers.script_file import DEFAULT_SCRIPT
 from service_providers import REGISTRY, Engines, choose
 from tests.fakes import FakeVadEngine
 
@@ -122,3 +124,120 @@ async def test_a_stage_that_does_not_come_up_is_named_and_the_others_go_down() -
 def test_the_table_names_every_stage() -> None:
     rows = engines(Recorder(), Recorder(), Recorder()).describe()
     assert [row[0] for row in rows] == ["VAD", "STT", "LLM", "TTS"]
+
+
+# --- what auto takes, and the servers the settings name -----------------------------------------
+
+
+def configured(**environ: str) -> Settings:
+    return load_settings(environ, None)
+
+
+@pytest.mark.parametrize(
+    ("stage", "environ", "name", "why"),
+    [
+        (Stage.LLM, {"OPENAI_API_KEY": "k"}, "openai", "OPENAI_API_KEY is set"),
+        (Stage.STT, {"OPENAI_API_KEY": "k"}, "openai_whisper", "OPENAI_API_KEY is set"),
+        (Stage.TTS, {"OPENAI_API_KEY": "k"}, "openai_tts", "OPENAI_API_KEY is set"),
+        (Stage.LLM, {"OPENAI_BASE_URL": "http://gpu/v1"}, "openai", "OPENAI_BASE_URL is set"),
+        # A language model server is not thought to hear or speak.
+        (
+            Stage.STT,
+            {"OPENAI_BASE_URL": "http://gpu/v1", "OPENAI_API_KEY": "k"},
+            "pocketsphinx",
+            "embedded",
+        ),
+        (Stage.TTS, {"OPENAI_BASE_URL": "http://gpu/v1"}, "espeak", "embedded"),
+        (Stage.STT, {"OPENAI_STT_BASE_URL": "http://gpu/v1"}, "openai_whisper", "OPENAI_STT_BASE"),
+        (Stage.TTS, {"OPENAI_TTS_BASE_URL": "http://gpu/v1"}, "openai_tts", "OPENAI_TTS_BASE"),
+        (Stage.LLM, {"SILICONFLOW_API_KEY": "k"}, "siliconflow", "SILICONFLOW_API_KEY is set"),
+        (Stage.STT, {"SILICONFLOW_API_KEY": "k"}, "siliconflow", "SILICONFLOW_API_KEY is set"),
+        (Stage.TTS, {"SILICONFLOW_API_KEY": "k"}, "siliconflow", "SILICONFLOW_API_KEY is set"),
+        (Stage.LLM, {"OLLAMA_MODEL": "qwen3"}, "ollama", "OLLAMA_MODEL is set"),
+        (Stage.LLM, {"OLLAMA_BASE_URL": "http://gpu:11434"}, "ollama", "OLLAMA_BASE_URL is set"),
+        (Stage.STT, {"WHISPER_MODEL": "base"}, "local_whisper", "a local model"),
+        (Stage.STT, {"WHISPER_MODEL": "large-v3-turbo"}, "local_whisper", "a local model"),
+        (Stage.STT, {"WHISPER_MODEL": "."}, "local_whisper", "a folder"),
+        (Stage.STT, {"WHISPER_MODEL": "whisper-1"}, "pocketsphinx", "embedded"),
+        (
+            Stage.LLM,
+            {"OPENAI_API_KEY": "k", "SCRIPT_FILE": str(DEFAULT_SCRIPT)},
+            "scripted",
+            "SCRIPT_FILE is set",
+        ),
+    ],
+)
+def test_auto_takes_what_is_configured_and_says_why(
+    stage: Stage, environ: dict[str, str], name: str, why: str
+) -> None:
+    row, reason = choose(stage, "auto", configured(**environ))
+    assert row.name == name
+    assert why in reason
+
+
+def test_one_key_serves_all_stages() -> None:
+    chosen = Engines.from_settings(configured(SILICONFLOW_API_KEY="sk-secret"), FakeVadEngine())
+    assert [row[1:] for row in chosen.describe()[1:]] == [
+        (f"siliconflow: {what} at api.siliconflow.cn", "SILICONFLOW_API_KEY is set")
+        for what in (
+            "FunAudioLLM/SenseVoiceSmall",
+            "Qwen/Qwen2.5-7B-Instruct",
+            "FunAudioLLM/CosyVoice2-0.5B, voice FunAudioLLM/CosyVoice2-0.5B:alex,",
+        )
+    ]
+    assert "sk-secret" not in str(chosen.describe())
+
+
+@pytest.mark.parametrize(
+    ("environ", "variable"),
+    [
+        ({"LLM_PROVIDER": "openai"}, "OPENAI_API_KEY"),
+        ({"STT_PROVIDER": "openai_whisper"}, "OPENAI_API_KEY"),
+        ({"TTS_PROVIDER": "openai_tts"}, "OPENAI_API_KEY"),
+        (
+            {
+                "TTS_PROVIDER": "openai_tts",
+                "OPENAI_API_KEY": "k",
+                "OPENAI_TTS_BASE_URL": "https://api.openai.com/v1",
+            },
+            "OPENAI_TTS_API_KEY",
+        ),
+        ({"STT_PROVIDER": "siliconflow"}, "SILICONFLOW_API_KEY"),
+        ({"LLM_PROVIDER": "siliconflow"}, "SILICONFLOW_API_KEY"),
+        ({"TTS_PROVIDER": "siliconflow"}, "SILICONFLOW_API_KEY"),
+    ],
+)
+def test_a_key_that_is_missing_is_named(environ: dict[str, str], variable: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Engines.from_settings(configured(**environ), FakeVadEngine())
+    assert caught.value.variable == variable
+
+
+def test_a_key_goes_to_no_server_but_its_own() -> None:
+    settings = configured(
+        OPENAI_API_KEY="k-openai",
+        OPENAI_STT_BASE_URL="http://ears/v1",
+        OPENAI_TTS_BASE_URL="http://voice/v1",
+        OPENAI_TTS_API_KEY="k-voice",
+    )
+    assert endpoints.transcription(settings).api_key is None
+    voice = endpoints.speech(settings).api_key
+    assert voice is not None
+    assert voice.get_secret_value() == "k-voice"
+
+
+@pytest.mark.parametrize("url", ["http://gpu:11434", "http://gpu:11434/", "http://gpu:11434/v1"])
+def test_ollama_is_found_with_or_without_its_path(url: str) -> None:
+    assert endpoints.ollama(configured(OLLAMA_BASE_URL=url)).base_url == "http://gpu:11434/v1"
+
+
+@pytest.mark.parametrize(
+    ("environ", "model"),
+    [
+        ({"OPENAI_API_KEY": "k"}, "gpt-transcribe"),
+        ({"OPENAI_STT_BASE_URL": "http://ears/v1"}, "whisper-1"),
+        ({"OPENAI_STT_BASE_URL": "http://ears/v1", "WHISPER_MODEL": "small"}, "small"),
+    ],
+)
+def test_the_transcription_model_suits_its_server(environ: dict[str, str], model: str) -> None:
+    assert endpoints.transcription(configured(**environ)).model == model

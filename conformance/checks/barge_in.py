@@ -23,13 +23,9 @@ async def _interrupted(lab: Lab, client: Client) -> tuple[Reply, WireEvent]:
     started = await client.wait(_STARTED)
     reply = await client.reply_to(created)
     done = next(e for e in client.of("response.done") if e["response"]["id"] == reply.id)
-    if _place(client, done) < _place(client, started):
+    if client.place(done) < client.place(started):
         raise NotMeasured("The reply was over before the speech was noticed.")
     return reply, started
-
-
-def _place(client: Client, event: WireEvent) -> int:
-    return next(index for index, known in enumerate(client.events) if known is event)
 
 
 @check(
@@ -66,7 +62,7 @@ async def reply_ends_first(lab: Lab) -> None:
         committed = await client.wait("input_audio_buffer.committed")
         done = next(e for e in client.of("response.done") if e["response"]["id"] == reply.id)
         expect(
-            _place(client, done) < _place(client, committed),
+            client.place(done) < client.place(committed),
             "The reply went on until the speech was committed.",
             done,
         )
@@ -121,9 +117,7 @@ async def no_interruption_unless_wanted(lab: Lab) -> None:
         await client.speak(lab.clip.pcm)
         await client.wait("input_audio_buffer.committed")
         for done in client.of("response.done"):
-            expect(
-                done["response"]["status"] == "completed", "The reply was cut short.", done
-            )
+            expect(done["response"]["status"] == "completed", "The reply was cut short.", done)
 
 
 @check(

@@ -132,9 +132,7 @@ async def serves_several_at_once(lab: Lab) -> None:
             "The second client's reply was not completed.",
             reply.final,
         )
-        expect(
-            reply.id != created["response"]["id"], "Both clients got one response.", reply.final
-        )
+        expect(reply.id != created["response"]["id"], "Both clients got one response.", reply.final)
 
 
 @check(

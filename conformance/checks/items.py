@@ -21,7 +21,7 @@ def _typed(text: str, role: str = "user", **fields: Any) -> WireEvent:
 
 
 async def _refused(client: Client, event: WireEvent) -> WireEvent:
-    return await client.refusal(await client.send(event))
+    return await client.refused(client.send(event))
 
 
 async def _retrieved(client: Client, item_id: str) -> WireEvent:
@@ -48,6 +48,9 @@ async def create_is_announced(lab: Lab) -> None:
         item = await client.say(SHORT)
         expect(item["content"][0].get("text") == SHORT, "The item came back changed.", item)
         expect(item.get("status") == "completed", "The item is not completed.", item)
+        if lab.dialect == "ga":
+            done = await client.wait("conversation.item.done")
+            expect(done["item"] == item, "conversation.item.done carries another item.", done)
 
 
 @check("items", "an id the client chose is kept", source="protocol §2, §4.13")
@@ -57,16 +60,16 @@ async def client_ids_are_kept(lab: Lab) -> None:
         expect(item["id"] == "my_own_item", "The item got another id.", item)
 
 
-@check("items", "`root` puts an item in front, an id behind that item", source="protocol §2.1, §4.13")
+@check(
+    "items", "`root` puts an item in front, an id behind its item", source="protocol §2.1, §4.13"
+)
 async def items_are_placed(lab: Lab) -> None:
     async with lab.session() as client:
         last = await client.say("First said.")
         front = await client.add_event(_typed("In front."), previous_item_id="root")
         expect(front["previous_item_id"] is None, "The item is not the first.", front)
         behind = await client.add_event(_typed("Behind."), previous_item_id=front["item"]["id"])
-        expect(
-            behind["previous_item_id"] == front["item"]["id"], "It stands elsewhere.", behind
-        )
+        expect(behind["previous_item_id"] == front["item"]["id"], "It stands elsewhere.", behind)
         appended = await client.add_event(_typed("Last."))
         expect(
             appended["previous_item_id"] == last["id"],
@@ -75,9 +78,7 @@ async def items_are_placed(lab: Lab) -> None:
         )
 
 
-@check(
-    "items", "an item after an unknown one is refused, and not added", source="protocol §5"
-)
+@check("items", "an item after an unknown one is refused, and not added", source="protocol §5")
 async def unknown_predecessor(lab: Lab) -> None:
     async with lab.session() as client:
         event = {
@@ -168,7 +169,7 @@ async def delete_unknown(lab: Lab) -> None:
 
 
 async def _truncate(client: Client, item_id: str, audio_end_ms: float) -> WireEvent:
-    event_id = await client.send(
+    await client.send(
         {
             "type": "conversation.item.truncate",
             "item_id": item_id,
@@ -176,11 +177,7 @@ async def _truncate(client: Client, item_id: str, audio_end_ms: float) -> WireEv
             "audio_end_ms": audio_end_ms,
         }
     )
-    answer = await client.wait(
-        "conversation.item.truncated",
-        "error",
-        where=lambda e: e["type"] != "error" or e["error"].get("event_id") in (event_id, None),
-    )
+    answer = await client.wait("conversation.item.truncated", "error")
     expect(answer["type"] != "error", "The truncation was refused.", answer)
     expect(answer["item_id"] == item_id, "It names another item.", answer)
     return answer
@@ -212,7 +209,7 @@ async def truncate_past_the_end(lab: Lab) -> None:
         expect(reply.final["status"] == "completed", "The next reply failed.", reply.final)
 
 
-@check("items", "truncate at a fraction of a millisecond is taken", source=_CLAMP, level="recommended")
+@check("items", "truncate at a fraction of a ms is taken", source=_CLAMP, level="recommended")
 async def truncate_at_a_fraction(lab: Lab) -> None:
     async with lab.session() as client:
         item = await _spoken(client)
@@ -241,7 +238,9 @@ async def truncate_keeps_what_was_heard(lab: Lab) -> None:
 
 
 @check(
-    "items", "truncate of an item without audio, or of none, is refused", source="protocol §4.13, §5"
+    "items",
+    "truncate of an item without audio, or none, is refused",
+    source="protocol §4.13, §5",
 )
 async def truncate_refused(lab: Lab) -> None:
     async with lab.session() as client:

@@ -67,7 +67,7 @@ async def is_cancelled_by_id(lab: Lab) -> None:
         expect(own["response"]["id"] not in over, "The other response was cancelled.", own)
 
 
-@check("out-of-band", "items given as input are its context, even none at all", source="protocol §2.5")
+@check("out-of-band", "items given as input are its context, even none", source="protocol §2.5")
 async def takes_input(lab: Lab) -> None:
     async with lab.session() as client:
         said = await client.say(SHORT)

@@ -77,9 +77,7 @@ async def null_clears(lab: Lab) -> None:
             )
 
 
-@check(
-    "session", "instructions can be set to nothing", source="peers §1b (zero values skipped)"
-)
+@check("session", "instructions can be set to nothing", source="peers §1b (zero values skipped)")
 async def empty_instructions(lab: Lab) -> None:
     async with lab.connect() as client:
         await client.wait("session.created")
@@ -93,10 +91,8 @@ async def wrong_update_changes_nothing(lab: Lab) -> None:
     async with lab.connect() as client:
         await client.wait("session.created")
         await client.configure(instructions="Before.")
-        event_id = await client.update(
-            instructions="After.", turn_detection={"type": "server_vad", "threshold": 7.5}
-        )
-        await client.refusal(event_id)
+        too_high = {"type": "server_vad", "threshold": 7.5}
+        await client.refused(client.update(instructions="After.", turn_detection=too_high))
         updated = await client.configure(voice="echo")
         expect(
             updated["instructions"] == "Before.",

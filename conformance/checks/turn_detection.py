@@ -15,6 +15,8 @@ _STOPPED = "input_audio_buffer.speech_stopped"
 _COMMITTED = "input_audio_buffer.committed"
 _QUIET_VAD = vad(create_response=False)
 _ONSET_TOLERANCE_MS = 300
+_LONGEST_WAIT_S = 8
+"""Of semantic_vad at its least eager."""
 
 
 @check(
@@ -167,4 +169,4 @@ async def semantic_turn(lab: Lab) -> None:
     detection = {"type": "semantic_vad", "eagerness": "high", "create_response": False}
     async with lab.session(turn_detection=detection) as client:
         await client.speak(lab.clip.pcm, after_ms=4000)
-        await client.wait(_COMMITTED)
+        await client.wait(_COMMITTED, timeout_s=client.pace.timeout_s + _LONGEST_WAIT_S)

@@ -198,6 +198,10 @@ _ITEM = {
     "message": ("id", "role", "status", "content"),
     "function_call": ("id", "status", "name", "call_id", "arguments"),
     "function_call_output": ("id", "call_id", "output"),
+    "mcp_list_tools": ("id", "server_label", "tools"),
+    "mcp_call": ("id", "server_label", "name", "arguments", "output"),
+    "mcp_approval_request": ("id", "server_label", "name", "arguments"),
+    "mcp_approval_response": ("id", "approval_request_id", "approve"),
 }
 _CONTENT: dict[Dialect, dict[tuple[str, str], tuple[str, ...]]] = {
     "ga": {

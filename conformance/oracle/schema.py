@@ -31,10 +31,14 @@ _ALLOWED_EXTRAS = re.compile(
 _ALLOWED_BETA_EXTRAS = re.compile(
     r"response\.usage\.input_token_details\.cached_tokens_details"
     r"|session\.input_audio_noise_reduction"
+    r"|session\.turn_detection\.eagerness"
 )
-"""On the beta wire, not in its types (reference §3.1 and §3.3)."""
+"""On the beta wire, not in its types (reference §3.1 and §3.3).
+
+`eagerness` is missing in those of a transcription session alone, which may ask for it."""
 
 _BETA_MODEL_STAND_IN = "gpt-4o-realtime-preview"
+_BETA_TRANSCRIPTION_STAND_IN = "whisper-1"
 
 
 def _adapter(server_event: Any) -> TypeAdapter[Any]:
@@ -89,7 +93,10 @@ def check_event(event: WireEvent, dialect: Dialect) -> list[str]:
 
 
 def _with_beta_exemptions(event: WireEvent) -> WireEvent:
-    """The event with the two fields changed that the SDK types wrongly (reference §8.7)."""
+    """The event with the fields changed that the SDK types wrongly (reference §8.7).
+
+    Two closed lists of model names, which custom models are not on, and a key that the wire lacks.
+    """
     session = event.get("session")
     if not isinstance(session, dict):
         return event
@@ -99,6 +106,9 @@ def _with_beta_exemptions(event: WireEvent) -> WireEvent:
     transcription = str(event.get("type")).startswith("transcription_session.")
     if transcription and "client_secret" not in session:
         patch["client_secret"] = {"value": "", "expires_at": 0}
+    heard = session.get("input_audio_transcription")
+    if transcription and isinstance(heard, dict) and isinstance(heard.get("model"), str):
+        patch["input_audio_transcription"] = {**heard, "model": _BETA_TRANSCRIPTION_STAND_IN}
     return {**event, "session": {**session, **patch}}
 
 

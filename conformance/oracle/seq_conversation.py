@@ -99,7 +99,8 @@ class Conversation:
             places.add(self._order[index - 1] if index else None)
             if event["previous_item_id"] not in places:
                 self._report("h", f"{item_id} done after {event['previous_item_id']}, not {places}")
-        if not is_output and event["item"] != self._added[item_id]:
+        grows = event["item"]["type"] in ("mcp_list_tools", "mcp_call")
+        if not (is_output or grows) and event["item"] != self._added[item_id]:
             self._report("e", f"{item_id} changed between added and done")
 
     def named(self, event: WireEvent) -> None:

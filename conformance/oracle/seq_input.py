@@ -105,6 +105,10 @@ class InputAudio:
             case _:
                 pass
 
+    def deleted(self, item_id: str) -> None:
+        """An item is gone; a client may use its id for another, with a transcript of its own."""
+        self._transcripts.pop(item_id, None)
+
     def item_added(self, item_id: str) -> None:
         """An item joined the conversation: the committed one, if any is waiting, must be it."""
         if self.committed is not None and self.committed[0] != item_id:

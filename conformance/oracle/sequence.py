@@ -15,6 +15,7 @@ j  an error names only client events that exist
 k  no audio in the text modality
 l  positions in the input audio grow, and stay within what was appended
 m  transcription comes only when asked for
+n  MCP listings and calls are begun, have one outcome, and only then are done
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from contextlib import suppress
 from conformance.oracle.schema import Dialect, WireEvent
 from conformance.oracle.seq_conversation import Conversation
 from conformance.oracle.seq_input import InputAudio
+from conformance.oracle.seq_mcp import Mcp
 from conformance.oracle.seq_responses import Responses
 
 _BETA_NAMES = {
@@ -48,6 +50,7 @@ class SequenceChecker:
         self._responses = Responses(self._report, has_item_done=has_item_done)
         self._conversation = Conversation(self._report, has_item_done=has_item_done)
         self._input = InputAudio(self._report)
+        self._mcp = Mcp(self._report)
         self._event_ids: set[str] = set()
         self._client_event_ids: set[str] = set()
         self._session_created = False
@@ -129,11 +132,19 @@ class SequenceChecker:
             self._input.transcription(event, item_added=added)
         elif kind.startswith("conversation.item."):
             self._conversation.named(event)
+            if kind.endswith(".deleted"):
+                self._input.deleted(event["item_id"])
         elif kind.startswith("input_audio_buffer."):
             if kind.endswith(".committed") and event["previous_item_id"] != self._conversation.tail:
                 self._report("h", f"committed after {event['previous_item_id']}, not the last item")
             self._input.server(event)
-        elif kind.startswith("response.") and not kind.startswith("response.mcp_"):
+        elif kind.startswith(("mcp_list_tools.", "response.mcp_")):
+            self._mcp.server(event)
+        elif kind.startswith("response."):
+            if kind == "response.output_item.added":
+                self._mcp.added(event["item"])
+            elif kind == "response.output_item.done":
+                self._mcp.done(event["item"])
             if kind == "response.created":
                 self._input.response_created()
             self._responses.server(event)
@@ -148,6 +159,7 @@ class SequenceChecker:
 
     def _item_added(self, event: WireEvent) -> None:
         item = event["item"]
+        self._mcp.added(item)
         expected: set[str | None] | None = None
         if self._responses.expects_added(item["id"]):
             self._responses.conversation_added(item)
@@ -160,6 +172,7 @@ class SequenceChecker:
         self._conversation.added(event, expected)
 
     def _item_done(self, event: WireEvent) -> None:
+        self._mcp.done(event["item"])
         is_output = self._responses.expects_done(event["item"]["id"])
         if is_output:
             self._responses.conversation_done(event["item"])

@@ -42,6 +42,29 @@ def gateway(embedded_gateway: Gateway) -> Generator[Gateway]:
 
 
 @pytest.fixture(scope="session")
+def patient_script() -> Path:
+    """A script whose story takes its time, see there."""
+    return Path(__file__).parent / "patient.yaml"
+
+
+@pytest.fixture(scope="session")
+def _patient_gateway(
+    tmp_path_factory: pytest.TempPathFactory, patient_script: Path
+) -> Generator[Gateway]:
+    folder = tmp_path_factory.mktemp("patient_gateway")
+    with running_gateway(folder, SCRIPT_FILE=str(patient_script)) as gateway:
+        yield gateway
+
+
+@pytest.fixture
+def patient_gateway(_patient_gateway: Gateway) -> Generator[Gateway]:
+    """A gateway whose story takes its time, which must have nothing to complain about."""
+    known = len(_patient_gateway.complaints())
+    yield _patient_gateway
+    assert _patient_gateway.complaints()[known:] == []
+
+
+@pytest.fixture(scope="session")
 def clip(request: pytest.FixtureRequest) -> Callable[[str], Clip]:
     """`clip("en_weather")` is a real recording; where there are none, a committed stand-in."""
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+import subprocess
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,24 @@ def missing() -> str:
         return "node is not installed"
     if not (FOLDER / "node_modules").is_dir():
         return "run `npm ci` in tests/js to install the JavaScript clients"
+    return ""
+
+
+NATIVE_WEBSOCKET = ("--experimental-websocket",)
+"""node's own WebSocket, which as in a browser can send nothing but subprotocols.
+
+From node 22 on it is there without asking.
+"""
+
+
+@cache
+def missing_in_a_browser() -> str:
+    """Why clients cannot be run as in a browser here; empty if they can."""
+    if reason := missing():
+        return reason
+    probe = ["node", *NATIVE_WEBSOCKET, "--no-warnings", "--eval", "WebSocket"]
+    if subprocess.run(probe, capture_output=True, check=False).returncode:
+        return "this node has no WebSocket of its own: it takes 20.10 or later"
     return ""
 
 
@@ -50,6 +70,31 @@ class JavaScriptClient:
         count = self.facts.count({"said": str(file)})
         self._command(f"say {file}")
         await self._until(lambda: self.facts.count({"said": str(file)}) > count)
+
+    async def do(self, action: str, argument: str = "") -> None:
+        """Have it do something of its own; returns when it has."""
+        line = f"{action} {argument}".rstrip()
+        count = self.facts.count({"did": line})
+        self._command(line)
+        await self._until(lambda: self.facts.count({"did": line}) > count)
+
+    async def type(self, text: str) -> None:
+        """Have it send a typed message; see `Hands`."""
+        await self.do("type", text)
+
+    async def cancel(self) -> None:
+        """Have it cancel the reply; see `Hands`."""
+        await self.do("cancel")
+
+    async def talk(self, clip: Clip) -> None:
+        """Have it send a spoken turn at once; see `Hands`."""
+        file = self.folder / f"{clip.name}.pcm"
+        file.write_bytes(clip.pcm)
+        await self.do("talk", str(file))
+
+    async def send_nonsense(self) -> None:
+        """Have it send an event that does not exist; see `Hands`."""
+        await self.do("nonsense")
 
     async def end(self) -> Any:
         """Its state at the end of the conversation."""
@@ -92,6 +137,7 @@ async def running_client(
     *arguments: str,
     folder: Path,
     on_fact: Callable[[Fact], bool] = lambda fact: False,
+    node_options: tuple[str, ...] = (),
     **environment: str,
 ) -> AsyncGenerator[JavaScriptClient]:
     """Run a script of `tests/js`; it must end well and write nothing to stderr.
@@ -101,6 +147,7 @@ async def running_client(
         arguments: Its arguments.
         folder: Where recordings are put for it.
         on_fact: Sees each reported fact first; returns whether it has taken it.
+        node_options: Options for node itself.
         environment: Further environment variables.
     """
     node = shutil.which("node")
@@ -109,6 +156,7 @@ async def running_client(
     process = await asyncio.create_subprocess_exec(
         node,
         "--no-warnings",
+        *node_options,
         script,
         *arguments,
         cwd=FOLDER,

@@ -6,10 +6,13 @@ import asyncio
 import datetime
 import ipaddress
 import json
-from collections.abc import Callable, Generator
+import ssl
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -17,16 +20,24 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from tests.clients.conversation import (
+    TYPED,
     Clip,
     Reply,
     Turn,
+    converse_by_hand,
     expect_interruption,
     expect_reply,
-    expect_spoken_turn,
     expect_user_turn,
 )
 from tests.clients.gateway import Gateway, running_gateway
-from tests.clients.javascript import Fact, JavaScriptClient, missing, running_client
+from tests.clients.javascript import (
+    NATIVE_WEBSOCKET,
+    Fact,
+    JavaScriptClient,
+    missing,
+    missing_in_a_browser,
+    running_client,
+)
 from tests.clients.wiretap import Wire, tapped
 from tests.harness import realtime_url
 from tests.oracle import Dialect, Oracle
@@ -35,8 +46,22 @@ pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
 
 Clips = Callable[[str], Clip]
 
-SEMANTIC_SILENCE_MS = 600
+SEMANTIC_SILENCE_MS = None
+"""The agents SDK asks for `semantic_vad`, where a model judges when a turn ends."""
 SAMPLES_PER_MS = 24
+API_KEY = "a-key-that-the-gateway-insists-on"
+_AUTHORIZATION = {"Authorization": f"Bearer {API_KEY}"}
+
+
+@pytest.fixture(scope="module")
+def locked_gateway(
+    tmp_path_factory: pytest.TempPathFactory, patient_script: Path
+) -> Generator[Gateway]:
+    """A gateway that serves only those who have its key."""
+    folder = tmp_path_factory.mktemp("locked_gateway")
+    with running_gateway(folder, API_KEY=API_KEY, SCRIPT_FILE=str(patient_script)) as gateway:
+        yield gateway
+        assert gateway.complaints() == []
 
 
 async def test_legacy_client(
@@ -51,6 +76,7 @@ async def test_legacy_client(
         talk = await _talk(await tap.connected(), client, clip, story_clip, silence_ms=500)
         items = await client.end()
     assert client.reported("tool") == ["paris"]
+    assert set(client.reported("error")) == {"no ongoing response to cancel"}
     # The client cancels what it hears itself interrupt, and reports how much of it was played.
     assert {event["error"]["message"] for event in tap.wire.events_of("error")} == {
         "no ongoing response to cancel"
@@ -77,7 +103,9 @@ async def test_legacy_client(
 async def test_agents(gateway: Gateway, clip: Clips, story_clip: Clip, tmp_path: Path) -> None:
     async with (
         tapped(gateway.port, "ga") as tap,
-        running_client("agents_client.mjs", realtime_url(tap.port), folder=tmp_path) as client,
+        running_client(
+            "agents_client.mjs", realtime_url(tap.port), "test-key", folder=tmp_path
+        ) as client,
     ):
         wire = await tap.connected()
         talk = await _talk(wire, client, clip, story_clip, silence_ms=SEMANTIC_SILENCE_MS)
@@ -104,6 +132,99 @@ async def test_agents(gateway: Gateway, clip: Clips, story_clip: Clip, tmp_path:
         assert item[2] != sent.transcript
 
 
+async def test_legacy_client_by_hand(patient_gateway: Gateway, clip: Clips, tmp_path: Path) -> None:
+    async with (
+        tapped(patient_gateway.port, "beta") as tap,
+        running_client(
+            "legacy_client.mjs",
+            f"ws://127.0.0.1:{tap.port}/v1/realtime",
+            "by-hand",
+            folder=tmp_path,
+        ) as client,
+    ):
+        wire = await tap.connected()
+        await wire.wait_for("session.updated")
+        talk = await converse_by_hand(wire, client, clip("en_go_forward"))
+        items = await client.end()
+    assert client.reported("tool") == ["Oslo"]
+    assert len(client.reported("error")) == 1
+    roles = ["user", "assistant", "user", None, None, "assistant"] + ["user", "assistant"] * 3
+    assert [item.get("role") for item in items] == roles
+    users = [item for item in items if item.get("role") == "user"]
+    assert [item["text"] for item in users if item["text"]] == list(TYPED)
+    assert [item["transcript"] for item in users if not item["text"]] == [talk.heard]
+    told = [item for item in items if item.get("role") == "assistant"]
+    for item, reply in zip(told, talk.replies, strict=True):
+        if reply is talk.cancelled:
+            assert (item["status"], item["transcript"]) == ("incomplete", "")
+            assert 0 < item["samples"] / SAMPLES_PER_MS < reply.audio_ms
+        else:
+            assert (item["status"], item["transcript"]) == ("completed", reply.transcript)
+            assert item["samples"] / SAMPLES_PER_MS == pytest.approx(reply.audio_ms)
+
+
+async def test_agents_by_hand(patient_gateway: Gateway, clip: Clips, tmp_path: Path) -> None:
+    async with (
+        tapped(patient_gateway.port, "ga") as tap,
+        running_client(
+            "agents_client.mjs", realtime_url(tap.port), "test-key", "by-hand", folder=tmp_path
+        ) as client,
+    ):
+        await _agents_by_hand(await tap.connected(), client, clip("en_go_forward"))
+
+
+@pytest.mark.skipif(bool(missing_in_a_browser()), reason=missing_in_a_browser())
+async def test_agents_in_a_browser(locked_gateway: Gateway, clip: Clips, tmp_path: Path) -> None:
+    """A page has no headers, and no key but the one its server has minted for it."""
+    url = f"http://127.0.0.1:{locked_gateway.port}/v1/realtime/client_secrets"
+    session = {"type": "realtime", "instructions": "You are a pirate."}
+    async with httpx.AsyncClient(headers=_AUTHORIZATION) as http:
+        minted = (await http.post(url, json={"session": session})).json()
+    assert minted["value"].startswith("ek_")
+    async with (
+        tapped(locked_gateway.port, "ga") as tap,
+        running_client(
+            "agents_client.mjs",
+            realtime_url(tap.port),
+            minted["value"],
+            "by-hand",
+            folder=tmp_path,
+            node_options=(*NATIVE_WEBSOCKET, "--conditions=browser"),
+        ) as client,
+    ):
+        wire = await tap.connected()
+        created = await wire.wait_for("session.created")
+        assert created["session"]["instructions"] == session["instructions"]
+        await _agents_by_hand(wire, client, clip("en_go_forward"))
+    (handshake,) = tap.handshakes
+    head = handshake.lower()
+    assert "authorization:" not in head
+    assert f"openai-insecure-api-key.{minted['value']}".lower() in head
+
+
+async def _agents_by_hand(wire: Wire, client: JavaScriptClient, clip: Clip) -> None:
+    await wire.wait_for("session.updated")
+    talk = await converse_by_hand(wire, client, clip)
+    items = await client.end()
+    assert client.reported("tool") == ["Oslo"]
+    assert len(client.reported("error")) == 1
+    call = items.pop(3)
+    assert (call["name"], call["output"]) == ("get_weather", "sunny and 21 degrees")
+    greeting, weather, story, last = TYPED
+    parts = [(item["role"], item["content"][0]) for item in items]
+    said = [part.get("text") or part["transcript"] for role, part in parts if role == "user"]
+    assert said == [greeting, weather, story, talk.heard, last]
+    told = [item for item in items if item["role"] == "assistant"]
+    for item, reply in zip(told, talk.replies, strict=True):
+        transcript = item["content"][0]["transcript"]
+        if reply is talk.cancelled:
+            assert item["status"] == "incomplete"
+            assert reply.transcript.startswith(transcript)
+            assert transcript != reply.transcript
+        else:
+            assert (item["status"], transcript) == ("completed", reply.transcript)
+
+
 @dataclass(frozen=True, slots=True)
 class _Talk:
     """What was said in `_talk`: the transcripts of the user, and the replies."""
@@ -116,7 +237,7 @@ class _Talk:
 
 
 async def _talk(
-    wire: Wire, client: JavaScriptClient, clip: Clips, story_clip: Clip, *, silence_ms: int
+    wire: Wire, client: JavaScriptClient, clip: Clips, story_clip: Clip, *, silence_ms: int | None
 ) -> _Talk:
     """Ask for the weather, then for a story, and interrupt that."""
     weather, forward = clip("en_weather"), clip("en_go_forward")
@@ -136,9 +257,10 @@ async def _talk(
 # --- openai-node, which accepts nothing but wss -----------------------------------------------
 
 
-@pytest.fixture
-def certificate(tmp_path: Path) -> tuple[Path, Path]:
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A certificate for 127.0.0.1 that signs itself, and its key."""
+    folder = tmp_path_factory.mktemp("certificate")
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     now = datetime.datetime.now(datetime.UTC)
@@ -155,7 +277,7 @@ def certificate(tmp_path: Path) -> tuple[Path, Path]:
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
     )
-    cert_file, key_file = tmp_path / "cert.pem", tmp_path / "key.pem"
+    cert_file, key_file = folder / "cert.pem", folder / "key.pem"
     cert_file.write_bytes(built.public_bytes(serialization.Encoding.PEM))
     key_file.write_bytes(
         key.private_bytes(
@@ -167,19 +289,27 @@ def certificate(tmp_path: Path) -> tuple[Path, Path]:
     return cert_file, key_file
 
 
-@pytest.fixture
-def secure_gateway(tmp_path: Path, certificate: tuple[Path, Path]) -> Generator[Gateway]:
-    """A gateway with default settings that serves `wss:`."""
+@pytest.fixture(scope="module")
+def secure_gateway(
+    tmp_path_factory: pytest.TempPathFactory,
+    certificate: tuple[Path, Path],
+    patient_script: Path,
+) -> Generator[Gateway]:
+    """A gateway that serves `wss:` to those who have its key."""
     cert_file, key_file = certificate
     options = ("--ssl-certfile", str(cert_file), "--ssl-keyfile", str(key_file))
-    with running_gateway(tmp_path, *options) as gateway:
+    folder = tmp_path_factory.mktemp("secure_gateway")
+    environment = {"API_KEY": API_KEY, "SCRIPT_FILE": str(patient_script)}
+    with running_gateway(folder, *options, **environment) as gateway:
         yield gateway
         assert gateway.complaints() == []
 
 
-async def _converse(
-    gateway: Gateway, certificate: Path, dialect: Dialect, clips: list[Clip], folder: Path
-) -> None:
+@asynccontextmanager
+async def _node(
+    gateway: Gateway, certificate: Path, dialect: Dialect, *arguments: str, folder: Path
+) -> AsyncGenerator[tuple[Wire, JavaScriptClient]]:
+    """Run openai-node; what it gets must be right."""
     wire = Wire(Oracle(dialect))
 
     def take(fact: Fact) -> bool:
@@ -196,23 +326,71 @@ async def _converse(
         "openai_node.mjs",
         f"https://127.0.0.1:{gateway.port}/v1",
         dialect,
+        *arguments,
         folder=folder,
         on_fact=take,
+        node_options=NATIVE_WEBSOCKET if "browser" in arguments else (),
         NODE_EXTRA_CA_CERTS=str(certificate),
     ) as client:
-        await wire.wait_for("session.updated")
-        for clip in clips:
-            await client.say(clip)
-            await expect_spoken_turn(wire, clip)
+        yield wire, client
         await client.end()
-    assert client.reported("error") == []
     wire.oracle.assert_clean()
 
 
-async def test_openai_node_over_wss(
+async def test_openai_node(
+    secure_gateway: Gateway,
+    certificate: tuple[Path, Path],
+    clip: Clips,
+    story_clip: Clip,
+    tmp_path: Path,
+) -> None:
+    forward, weather = clip("en_go_forward"), clip("en_weather")
+
+    async def converse(dialect: Dialect) -> None:
+        async with _node(
+            secure_gateway, certificate[0], dialect, "ws", API_KEY, folder=tmp_path
+        ) as (wire, client):
+            talk = await _talk(wire, client, lambda name: clips[name], story_clip, silence_ms=500)
+        assert client.reported("error") == []
+        assert client.reported("tool") == ["paris"]
+        assert client.reported("ended") == ["completed", "completed", "cancelled", "completed"]
+        assert talk.last.reply.transcript
+
+    clips = {"en_weather": weather, "en_go_forward": forward}
+    async with asyncio.TaskGroup() as both:
+        both.create_task(converse("ga"))
+        both.create_task(converse("beta"))
+
+
+@pytest.mark.skipif(bool(missing_in_a_browser()), reason=missing_in_a_browser())
+async def test_openai_node_by_hand(
     secure_gateway: Gateway, certificate: tuple[Path, Path], clip: Clips, tmp_path: Path
 ) -> None:
-    clips = [clip("en_seven_of_clubs"), clip("en_weather")]
-    async with asyncio.TaskGroup() as both:
-        for dialect in ("ga", "beta"):
-            both.create_task(_converse(secure_gateway, certificate[0], dialect, clips, tmp_path))
+    """All four classes; those for browsers with a key that was minted for them."""
+
+    async def converse(dialect: Dialect, socket: str, key: str) -> None:
+        async with _node(
+            secure_gateway, certificate[0], dialect, socket, key, "by-hand", folder=tmp_path
+        ) as (wire, client):
+            await wire.wait_for("session.updated")
+            talk = await converse_by_hand(wire, client, clip("en_go_forward"))
+        assert client.reported("tool") == ["Oslo"]
+        assert len(client.reported("error")) == 1
+        ended = ["completed"] * 3 + ["cancelled"] + ["completed"] * 2
+        assert client.reported("ended") == ended
+        assert len(talk.replies) == 5
+
+    url = f"https://127.0.0.1:{secure_gateway.port}/v1/realtime"
+    async with (
+        httpx.AsyncClient(
+            verify=ssl.create_default_context(cafile=certificate[0]), headers=_AUTHORIZATION
+        ) as http,
+        asyncio.TaskGroup() as all_four,
+    ):
+        session = {"type": "realtime", "model": "gpt-realtime"}
+        ga = (await http.post(f"{url}/client_secrets", json={"session": session})).json()
+        beta = (await http.post(f"{url}/sessions", json={"model": "gpt-realtime"})).json()
+        all_four.create_task(converse("ga", "ws", API_KEY))
+        all_four.create_task(converse("beta", "ws", API_KEY))
+        all_four.create_task(converse("ga", "browser", ga["value"]))
+        all_four.create_task(converse("beta", "browser", beta["client_secret"]["value"]))

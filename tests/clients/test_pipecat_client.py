@@ -6,15 +6,18 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from loguru import logger
 from pipecat.frames.frames import (
     ErrorFrame,
     InputAudioRawFrame,
+    InterruptionFrame,
+    LLMMessagesAppendFrame,
     LLMRunFrame,
     OutputAudioRawFrame,
     StartFrame,
+    UserStoppedSpeakingFrame,
 )
 from pipecat.pipeline.pipeline import Pipeline
 from pipecat.pipeline.worker import PipelineParams, PipelineWorker
@@ -39,6 +42,7 @@ from tests.clients.conversation import (
     expect_reply,
     expect_user_turn,
     listen,
+    rest_of_reply,
 )
 from tests.clients.gateway import Gateway
 from tests.clients.wiretap import tapped
@@ -86,20 +90,39 @@ class _Bot:
             found.append((message["role"], content))
         return found
 
+    async def until_said(self, role: str, text: str) -> None:
+        """Wait for the last message of its context."""
+        async with asyncio.timeout(10):
+            while self.messages[-1:] != [(role, text)]:
+                await self.turn_ended.wait()
+                self.turn_ended.clear()
+
     async def hear(self, pcm: bytes) -> None:
         frame = InputAudioRawFrame(audio=pcm, sample_rate=_RATE_HZ, num_channels=1)
         await self.worker.queue_frame(frame)
 
 
 @asynccontextmanager
-async def _running_bot(port: int, *tools: Any) -> AsyncGenerator[_Bot]:
+async def _running_bot(
+    port: int, *tools: Any, turn_detection: Literal[False] | None = None
+) -> AsyncGenerator[_Bot]:
+    """Run a bot until the end of the block.
+
+    Args:
+        port: Where the gateway is.
+        tools: Functions the model may call.
+        turn_detection: False for manual turns, None for those the server detects.
+    """
+    detection: dict[str, Any] = {} if turn_detection is None else {"turn_detection": False}
     service = OpenAIRealtimeLLMService(
         api_key="test-key",
         base_url=f"ws://127.0.0.1:{port}/v1/realtime",
         settings=OpenAIRealtimeLLMService.Settings(
             system_instruction="Be brief.",
             session_properties=SessionProperties(
-                audio=AudioConfiguration(input=AudioInput(transcription=InputAudioTranscription())),
+                audio=AudioConfiguration(
+                    input=AudioInput(transcription=InputAudioTranscription(), **detection)
+                ),
             ),
         ),
     )
@@ -171,10 +194,7 @@ async def test_spoken_conversation_with_tool_and_barge_in(
                 await wire.wait_for(
                     "conversation.item.truncated", where=lambda e: e["item_id"] == item["id"]
                 )
-                async with asyncio.timeout(10):
-                    while bot.messages[-1] != ("assistant", last.reply.transcript):
-                        await bot.turn_ended.wait()
-                        bot.turn_ended.clear()
+                await bot.until_said("assistant", last.reply.transcript)
     finally:
         logger.remove(sink)
 
@@ -201,3 +221,57 @@ async def test_spoken_conversation_with_tool_and_barge_in(
         ("user", last.heard),
         ("assistant", last.reply.transcript),
     ]
+
+
+async def test_typed_turn_cancel_and_push_to_talk(
+    patient_gateway: Gateway, clip: Callable[[str], Clip]
+) -> None:
+    cities: list[str] = []
+
+    async def get_weather(params: FunctionCallParams, city: str) -> None:
+        """Tell the weather of a city.
+
+        Args:
+            city: Its name.
+        """
+        cities.append(city)
+        await params.result_callback({"weather": "sunny and 21 degrees"})
+
+    weather = clip("en_weather")
+    async with (
+        tapped(patient_gateway.port, "ga", marked=False) as tap,
+        _running_bot(tap.port, get_weather, turn_detection=False) as bot,
+    ):
+        wire = await tap.connected()
+        await wire.wait_for("session.updated")
+        message: Any = {"role": "user", "content": "tell me a story"}
+        await bot.worker.queue_frame(LLMMessagesAppendFrame([message], run_llm=True))
+        story = await wire.wait_for("response.created")
+        delta = await wire.wait_for("response.output_audio.delta")
+        await listen(700)
+
+        # Holding the key clears, cancels and truncates; releasing it commits and asks.
+        for _ in range(2):
+            await bot.worker.queue_frame(InterruptionFrame())
+            await wire.wait_for("input_audio_buffer.cleared")
+        cancelled = await rest_of_reply(wire, story["response"]["id"], status="cancelled")
+        truncated = await wire.wait_for("conversation.item.truncated")
+        assert truncated["item_id"] == delta["item_id"]
+        assert 0 < truncated["audio_end_ms"] < cancelled.audio_ms
+        await bot.hear(weather.pcm)
+        await bot.worker.queue_frame(UserStoppedSpeakingFrame())
+        await wire.wait_for("input_audio_buffer.committed")
+        calling, report = await expect_reply(wire), await expect_reply(wire)
+        await bot.until_said("assistant", report.transcript)
+
+    (call,) = calling.response["output"]
+    assert (call["type"], cities) == ("function_call", ["paris"])
+    assert "sunny and 21 degrees" in report.transcript
+    # The second time there was nothing to cancel, which it knows by the code of the error.
+    assert {event["error"]["code"] for event in wire.events_of("error")} == {
+        "response_cancel_not_active"
+    }
+    assert bot.errors == []
+    role, words = bot.messages[1]
+    assert role == "assistant"
+    assert cancelled.transcript.startswith(words)

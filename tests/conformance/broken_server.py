@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Literal
@@ -15,6 +15,7 @@ from typing import Literal
 from websockets.asyncio.client import connect
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
+from websockets.protocol import State
 from websockets.typing import Subprotocol
 
 from conformance.client import LoggedFrame
@@ -115,7 +116,7 @@ class BrokenServer:
     """The running proxy."""
 
     port: int = 0
-    open: dict[str, int] = field(default_factory=dict[str, int])
+    open: dict[str, list[ServerConnection]] = field(default_factory=dict)
 
     def url(self, fault: str) -> str:
         return f"ws://127.0.0.1:{self.port}/{fault}/v1/realtime"
@@ -147,8 +148,9 @@ async def broken_server(
         fault, path = fault_of(connection)
         headers = connection.request.headers
         offered = [name.strip() for name in headers.get("Sec-WebSocket-Protocol", "").split(",")]
-        others = running.open.get(fault, 0)
-        running.open[fault] = others + 1
+        beside = running.open.setdefault(fault, [])
+        others = sum(other.state is State.OPEN for other in beside)
+        beside.append(connection)
         try:
             async with connect(
                 upstream + path,
@@ -160,7 +162,7 @@ async def broken_server(
             ) as gateway:
                 await _relay(plants[fault](), others, connection, gateway)
         finally:
-            running.open[fault] -= 1
+            beside.remove(connection)
 
     server: Server
     async with serve(
@@ -170,9 +172,7 @@ async def broken_server(
         yield running
 
 
-async def _relay(
-    plant: Plant, others: int, client: ServerConnection, gateway: object
-) -> None:
+async def _relay(plant: Plant, others: int, client: ServerConnection, gateway: object) -> None:
     sides = {"client": client, "server": gateway}
 
     async def act(actions: Iterable[Action]) -> None:
@@ -198,5 +198,3 @@ async def _relay(
         await client.close()
         await gateway.close()  # pyright: ignore[reportAttributeAccessIssue]
         await asyncio.wait(pumps)
-
-

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest_asyncio
 
@@ -16,18 +17,19 @@ from conformance.oracle import Dialect
 from conformance.runner import DialectReport, run
 from tests.harness import running_server
 
+_SCRIPT = Path(__file__).with_name("script.yaml")
 API_KEY = "sk-0123456789abcdef-conformance"
 PACE = Pace(timeout_s=10, settle_s=0.3, realtime=False)
 
 
 @asynccontextmanager
 async def scripted_gateway(**server: object) -> AsyncGenerator[str]:
-    """The gateway with the shipped script, scripted ears and the tone voice; yields its address."""
+    """A gateway with a script of its own and scripted ears; yields its address."""
     settings = Settings.model_validate(
         {
             "server": server,
             "stt": {"provider": "scripted"},
-            "llm": {"provider": "scripted"},
+            "llm": {"provider": "scripted", "script": _SCRIPT},
             "tts": {"provider": "tone"},
         }
     )

@@ -33,12 +33,17 @@ class Fault:
         plant: Makes what is done to one connection.
         fails: Ids of the checks and rules that must fail.
         dialect: In which it is planted.
+        within: Sections whose connections it is planted into, all by default: what every
+            connection would show need not be shown by every one of them.
+        jobs: How many checks run at once.
     """
 
     name: str
     plant: Callable[[], Plant]
     fails: frozenset[str]
     dialect: Dialect = "ga"
+    within: tuple[str, ...] = ()
+    jobs: int = 8
 
 
 # --- ways to plant --------------------------------------------------------------------------
@@ -187,9 +192,8 @@ class _AudioAfterDone(Plant):
         yield to_client(event)
         if event["type"] == "response.output_audio.delta":
             self._last = event
-        elif event["type"] == "response.done" and self._last is not None:
-            if event["response"]["status"] == "cancelled":
-                yield to_client({**self._last, "event_id": f"event_planted_{next(_numbers)}"})
+        elif self._last is not None and event.get("response", {}).get("status") == "cancelled":
+            yield to_client({**self._last, "event_id": f"event_planted_{next(_numbers)}"})
 
 
 class _Unasked(Plant):
@@ -315,9 +319,7 @@ class _Greets(Plant):
 
     def from_server(self, event: WireEvent) -> Iterable[Action]:
         if event["type"] == "session.created":
-            yield to_client(
-                _planted("conversation.created", conversation={"id": "conv_1"})
-            )
+            yield to_client(_planted("conversation.created", conversation={"id": "conv_1"}))
         yield to_client(event)
 
 
@@ -395,6 +397,7 @@ class _AlwaysDetects(Plant):
             event["session"]["audio"]["input"]["turn_detection"] = {
                 "type": "server_vad",
                 "create_response": False,
+                "interrupt_response": False,
                 "silence_duration_ms": 300,
             }
             self._off = True
@@ -517,9 +520,9 @@ class _Remembers(Plant):
     """A deleted item is acknowledged, and stays."""
 
     def from_client(self, event: WireEvent) -> Iterable[Action]:
-        if event.get("type") == "conversation.item.delete" and "nowhere" not in str(event):
-            if "item_id" in event:
-                return [to_client(_planted("conversation.item.deleted", item_id=event["item_id"]))]
+        item_id = event.get("item_id", "item_nowhere")
+        if event.get("type") == "conversation.item.delete" and item_id != "item_nowhere":
+            return [to_client(_planted("conversation.item.deleted", item_id=item_id))]
         return [to_server(event)]
 
 
@@ -532,13 +535,17 @@ def _recode(code: str, new: str) -> Change:
 
 
 def _retyped(item: WireEvent) -> WireEvent:
-    return {
-        **item,
-        "content": [
-            {**part, "type": part["type"].removeprefix("output_")}
-            for part in item.get("content", ())
-        ],
-    } if "content" in item else item
+    return (
+        {
+            **item,
+            "content": [
+                {**part, "type": part["type"].removeprefix("output_")}
+                for part in item.get("content", ())
+            ],
+        }
+        if "content" in item
+        else item
+    )
 
 
 # --- the table ------------------------------------------------------------------------------
@@ -554,132 +561,642 @@ _UPDATE, _UPDATED, _OPENED = "session.update", "session.updated", "session.creat
 _ASK, _ITEM = "response.create", "conversation.item.create"
 
 
-def _fault(name: str, plant: Callable[[], Plant], *fails: str, dialect: Dialect = "ga") -> Fault:
-    return Fault(name, plant, frozenset(fails), dialect)
+def _fault(
+    name: str,
+    plant: Callable[[], Plant],
+    *fails: str,
+    dialect: Dialect = "ga",
+    within: tuple[str, ...] = (),
+    jobs: int = 8,
+) -> Fault:
+    return Fault(name, plant, frozenset(fails), dialect, within, jobs)
 
 
 FAULTS: tuple[Fault, ...] = (
     # ids
-    _fault("no-event-id", says(_STARTED, change=_without("event_id"))),
-    _fault("todo-event-ids", says(_STARTED, change=_set("event_id", "event_TODO"))),
-    _fault("todo-predecessor", says(_COMMITTED, change=_set("previous_item_id", "TODO"))),
-    _fault("empty-speech-item-id", says(_STARTED, change=_set("item_id", ""))),
-    _fault("another-speech-item-id", _OneIdLess),
-    _fault("client-ids-replaced", hears(_ITEM, change=_without_client_id)),
-    _fault("error-names-no-event", says("error", change=_set("error.event_id", None))),
-    _fault("error-names-another", says("error", change=_set("error.event_id", "event_x"))),
+    _fault(
+        "no-event-id",
+        says(_STARTED, change=_without("event_id")),
+        "shapes/event-id",
+    ),
+    _fault(
+        "todo-event-ids",
+        says(_STARTED, change=_set("event_id", "event_TODO")),
+        "ordering/unique-event-ids",
+    ),
+    _fault(
+        "todo-predecessor",
+        says(_COMMITTED, change=_set("previous_item_id", "TODO")),
+        "input-audio/commit-names-its-predecessor",
+        "ordering/predecessors",
+        "turn-detection/two-turns",
+    ),
+    _fault(
+        "empty-speech-item-id",
+        says(_STARTED, change=_set("item_id", "")),
+        "input-audio/commit-under-detection",
+        "ordering/speech-boundaries",
+        "turn-detection/one-item-id",
+    ),
+    _fault(
+        "another-speech-item-id",
+        _OneIdLess,
+        "input-audio/commit-under-detection",
+        "ordering/speech-boundaries",
+        "turn-detection/one-item-id",
+    ),
+    _fault(
+        "client-ids-replaced",
+        hears(_ITEM, change=_without_client_id),
+        "items/client-ids-are-kept",
+        "items/duplicate-id",
+    ),
+    _fault(
+        "error-names-no-event",
+        says("error", change=_set("error.event_id", None)),
+        "errors/event-id-is-echoed",
+    ),
+    _fault(
+        "error-names-another",
+        says("error", change=_set("error.event_id", "event_x")),
+        "errors/event-id-is-echoed",
+        "ordering/error-origins",
+    ),
     # what is announced, and when
-    _fault("session-created-second", _Greets),
-    _fault("no-item-done", says(_DONE, change=_only(_of_assistant, _drop))),
-    _fault("no-user-item-done", says(_DONE, change=_only(lambda e: not _of_assistant(e), _drop))),
-    _fault("no-item-added", says(_ADDED, change=_only(_of_assistant, _drop))),
-    _fault("no-output-item-added", says(_OUT_ADDED, change=_drop)),
-    _fault("no-content-part", says(_PART, "response.content_part.done", change=_drop)),
-    _fault("created-late", _CreatedLate),
-    _fault("done-twice", _EndsTwice),
-    _fault("cancelled-never-done", says(_ENDED, change=_cancel_without_end)),
-    _fault("audio-after-done", _AudioAfterDone),
-    _fault("call-announced-complete", says(_OUT_ADDED, _ADDED, change=_announced_whole)),
-    _fault("root-ignored", hears(_ITEM, change=_without_placement)),
+    _fault(
+        "session-created-second",
+        _Greets,
+        "connection/opens-with-session-created",
+        "dialect-purity/event-names",
+        "ordering/session-first",
+        within=("connection",),
+    ),
+    _fault(
+        "no-item-done",
+        says(_DONE, change=_only(_of_assistant, _drop)),
+        "ordering/item-lifetime",
+        "responses/audio-order",
+        "responses/text-order",
+        within=("responses",),
+    ),
+    _fault(
+        "no-user-item-done",
+        says(_DONE, change=_only(lambda e: not _of_assistant(e), _drop)),
+        "items/create-is-announced",
+        "ordering/item-lifetime",
+        within=("items", "responses"),
+    ),
+    _fault(
+        "no-item-added",
+        says(_ADDED, change=_only(_of_assistant, _drop)),
+        "ordering/item-lifetime",
+        "ordering/predecessors",
+        "responses/audio-order",
+        "responses/items-follow-each-other",
+        "responses/text-order",
+        within=("responses",),
+    ),
+    _fault(
+        "no-output-item-added",
+        says(_OUT_ADDED, change=_drop),
+        "function-calls/call-order",
+        "ordering/item-lifetime",
+        "ordering/nesting-and-sums",
+        "ordering/output-items",
+        "responses/audio-order",
+        "responses/text-order",
+        within=("responses", "function-calls"),
+    ),
+    _fault(
+        "no-content-part",
+        says(_PART, "response.content_part.done", change=_drop),
+        "ordering/nesting-and-sums",
+        "responses/audio-order",
+        "responses/text-order",
+        within=("responses",),
+    ),
+    _fault(
+        "created-late",
+        _CreatedLate,
+        "ordering/item-lifetime",
+        "ordering/nesting-and-sums",
+        "ordering/output-items",
+        "ordering/response-lifetime",
+        "responses/audio-order",
+        "responses/text-order",
+        within=("responses",),
+    ),
+    _fault(
+        "done-twice",
+        _EndsTwice,
+        "ordering/response-lifetime",
+        within=("responses",),
+    ),
+    _fault(
+        "cancelled-never-done",
+        says(_ENDED, change=_cancel_without_end),
+        "barge-in/interruption-is-answered",
+        "barge-in/reply-ends-first",
+        "barge-in/speech-cancels",
+        "barge-in/truncation-follows",
+        "ordering/one-response",
+        "ordering/response-lifetime",
+        "out-of-band/is-cancelled-by-id",
+        "out-of-band/runs-in-parallel",
+        "responses/cancel",
+        "responses/one-at-a-time",
+        "responses/respond-after-cancel",
+        "responses/silence-after-cancel",
+    ),
+    _fault(
+        "audio-after-done",
+        _AudioAfterDone,
+        "ordering/response-lifetime",
+        "responses/silence-after-cancel",
+    ),
+    _fault(
+        "call-announced-complete",
+        says(_OUT_ADDED, _ADDED, change=_announced_whole),
+        "function-calls/call-order",
+        "ordering/output-items",
+    ),
+    _fault(
+        "root-ignored",
+        hears(_ITEM, change=_without_placement),
+        "items/items-are-placed",
+        "items/unknown-predecessor",
+        "ordering/predecessors",
+    ),
     # fields
-    _fault("metadata-lost", says(_CREATED, _ENDED, change=_set("response.metadata", None))),
-    _fault("usage-lost", says(_ENDED, change=_set("response.usage", None))),
-    _fault("call-without-name", says(
-        "response.function_call_arguments.done", change=_without("name"))),
-    _fault("transcript-without-usage", says(
-        f"{_TRANSCRIPTION}.completed", change=_without("usage"))),
-    _fault("no-transcript-key", says(_ADDED, _DONE, change=_no_transcript_key)),
-    _fault("null-in-part", says(_PART, change=_set("part.transcript", None))),
-    _fault("fractional-position", says(_STARTED, change=lambda e: {
-        **e, "audio_start_ms": e["audio_start_ms"] + 0.5})),
-    _fault("wall-clock-position", says(_STARTED, change=lambda e: {
-        **e, "audio_start_ms": e["audio_start_ms"] + 1_700_000})),
-    _fault("no-interrupt-response", says(
-        _UPDATED, change=_without("session.audio.input.turn_detection.interrupt_response"))),
-    _fault("session-in-part", says(
-        _UPDATED, change=_without("session.max_output_tokens"))),
-    _fault("expired-session", says(_OPENED, change=_set("session.expires_at", 1_500_000_000))),
+    _fault(
+        "metadata-lost",
+        says(_CREATED, _ENDED, change=_set("response.metadata", None)),
+        "out-of-band/adds-nothing",
+        "responses/metadata-is-echoed",
+    ),
+    _fault(
+        "usage-lost",
+        says(_ENDED, change=_set("response.usage", None)),
+        "responses/usage",
+        "shapes/response",
+        within=("responses",),
+    ),
+    _fault(
+        "call-without-name",
+        says("response.function_call_arguments.done", change=_without("name")),
+        "shapes/function-calls",
+    ),
+    _fault(
+        "transcript-without-usage",
+        says(f"{_TRANSCRIPTION}.completed", change=_without("usage")),
+        "shapes/transcription",
+        "transcription/transcript-usage",
+    ),
+    _fault(
+        "no-transcript-key",
+        says(_ADDED, _DONE, change=_no_transcript_key),
+        "input-audio/commit-makes-an-item",
+        "shapes/items",
+        "turn-detection/transcript-key",
+    ),
+    _fault(
+        "null-in-part",
+        says(_PART, change=_set("part.transcript", None)),
+        "shapes/content-parts",
+        "shapes/no-nulls",
+    ),
+    _fault(
+        "fractional-position",
+        says(_STARTED, change=lambda e: {**e, "audio_start_ms": e["audio_start_ms"] + 0.5}),
+        "shapes/input-audio",
+    ),
+    _fault(
+        "wall-clock-position",
+        says(_STARTED, change=lambda e: {**e, "audio_start_ms": e["audio_start_ms"] + 1_700_000}),
+        "ordering/positions",
+        "turn-detection/positions",
+    ),
+    _fault(
+        "no-interrupt-response",
+        says(_UPDATED, change=_without("session.audio.input.turn_detection.interrupt_response")),
+        "session/response-switches-are-echoed",
+        "session/turn-detection-is-merged",
+        "shapes/session",
+        within=("session",),
+    ),
+    _fault(
+        "session-in-part",
+        says(_UPDATED, change=_without("session.max_output_tokens")),
+        "session/update-is-answered",
+        "shapes/session",
+        within=("session",),
+    ),
+    _fault(
+        "expired-session",
+        says(_OPENED, change=_set("session.expires_at", 1_500_000_000)),
+        "session/expires-in-the-future",
+        within=("session",),
+    ),
     # audio
-    _fault("one-delta-over-1-mib", says(_AUDIO, change=_huge)),
-    _fault("odd-deltas", says(_AUDIO, change=_odd)),
-    _fault("words-lost", says(_WORDS, change=_shortened)),
-    _fault("ulaw-taken-for-pcm", _AssumesPcm),
+    _fault(
+        "one-delta-over-1-mib",
+        says(_AUDIO, change=_huge),
+        "items/truncate-keeps-what-was-heard",
+        "shapes/frames",
+    ),
+    _fault(
+        "odd-deltas",
+        says(_AUDIO, change=_odd),
+        "ordering/nesting-and-sums",
+    ),
+    _fault(
+        "words-lost",
+        says(_WORDS, change=_shortened),
+        "ordering/nesting-and-sums",
+    ),
+    _fault(
+        "ulaw-taken-for-pcm",
+        _AssumesPcm,
+        "input-audio/ulaw-is-measured",
+        "turn-detection/ulaw-speech",
+    ),
     # session.update
-    _fault("update-half-applied", _HalfApplied),
-    _fault("tools-forgotten", _Forgets),
-    _fault("empty-instructions-skipped", hears(_UPDATE, change=_updates(
-        lambda s: s.pop("instructions") if s.get("instructions") == "" else None))),
-    _fault("semantic-vad-refused", answers(_UPDATE, lambda e: _error(e, "invalid_value")
-        if "semantic_vad" in str(e) else e)),
-    _fault("unknown-fields-refused", answers(_UPDATE, lambda e: _error(e, "unknown_parameter")
-        if "vendor_extension" in str(e) else e)),
+    _fault(
+        "update-half-applied",
+        _HalfApplied,
+        "session/wrong-update-changes-nothing",
+    ),
+    _fault(
+        "tools-forgotten",
+        _Forgets,
+        "session/update-is-partial",
+        within=("session",),
+    ),
+    _fault(
+        "empty-instructions-skipped",
+        hears(
+            _UPDATE,
+            change=_updates(
+                lambda s: s.pop("instructions") if s.get("instructions") == "" else None
+            ),
+        ),
+        "session/empty-instructions",
+    ),
+    _fault(
+        "semantic-vad-refused",
+        answers(_UPDATE, lambda e: _error(e, "invalid_value") if "semantic_vad" in str(e) else e),
+        "session/semantic-vad",
+        "turn-detection/semantic-turn",
+    ),
+    _fault(
+        "unknown-fields-refused",
+        answers(
+            _UPDATE, lambda e: _error(e, "unknown_parameter") if "vendor_extension" in str(e) else e
+        ),
+        "errors/unknown-fields",
+    ),
     # the input buffer and turn detection
-    _fault("commit-ignored", answers("input_audio_buffer.commit", lambda e: None)),
-    _fault("commit-starts-response", hears("input_audio_buffer.commit", change=lambda e: [
-        e, {"type": "response.create"}])),
-    _fault("clear-only-acknowledged", answers("input_audio_buffer.clear", lambda e: _planted(
-        "input_audio_buffer.cleared"))),
-    _fault("create-response-ignored", lambda: _IgnoresSwitch("create_response")),
-    _fault("interrupt-response-ignored", lambda: _IgnoresSwitch("interrupt_response")),
-    _fault("detection-never-off", _AlwaysDetects),
-    _fault("transcription-unasked", _Unasked),
+    _fault(
+        "commit-ignored",
+        answers("input_audio_buffer.commit", lambda e: None),
+        "input-audio/clear-drops-the-audio",
+        "input-audio/commit-makes-an-item",
+        "input-audio/commit-names-its-predecessor",
+        "input-audio/commit-starts-no-response",
+        "input-audio/commit-under-detection",
+        "input-audio/committed-audio-is-retrieved",
+        "input-audio/committed-turn-is-answered",
+        "input-audio/empty-commit",
+        "input-audio/odd-appends",
+        "input-audio/one-large-append",
+        "input-audio/ulaw-is-measured",
+        "transcription/committed-turn",
+        "transcription/transcript-usage",
+    ),
+    _fault(
+        "commit-starts-response",
+        hears("input_audio_buffer.commit", change=lambda e: [e, {"type": "response.create"}]),
+        "input-audio/commit-starts-no-response",
+    ),
+    _fault(
+        "clear-only-acknowledged",
+        answers("input_audio_buffer.clear", lambda e: _planted("input_audio_buffer.cleared")),
+        "input-audio/clear-drops-the-audio",
+        within=("input-audio",),
+    ),
+    _fault(
+        "create-response-ignored",
+        lambda: _IgnoresSwitch("create_response"),
+        "turn-detection/no-response-unless-wanted",
+        "turn-detection/two-turns",
+    ),
+    _fault(
+        "interrupt-response-ignored",
+        lambda: _IgnoresSwitch("interrupt_response"),
+        "barge-in/no-interruption-unless-wanted",
+    ),
+    _fault(
+        "detection-never-off",
+        _AlwaysDetects,
+        "input-audio/no-detection-when-off",
+        within=("input-audio",),
+    ),
+    _fault(
+        "transcription-unasked",
+        _Unasked,
+        "ordering/transcription-on-request",
+        "transcription/nothing-unasked",
+    ),
     # items
-    _fault("truncate-unacknowledged", answers("conversation.item.truncate", lambda e: None)),
-    _fault("truncate-past-end-refused", answers("conversation.item.truncate", lambda e: _error(
-        e, "invalid_value", "Audio content of 9250ms is already shorter than 57340ms")
-        if e["audio_end_ms"] > 60_000 else e)),
-    _fault("truncate-fraction-refused", answers("conversation.item.truncate", lambda e: _error(
-        e, "invalid_type") if e["audio_end_ms"] % 1 else e)),
-    _fault("truncate-blanks-everything", _Blanks),
-    _fault("retrieve-not-implemented", answers("conversation.item.retrieve", lambda e: _error(
-        e, "not_implemented"))),
-    _fault("delete-only-acknowledged", _Remembers),
+    _fault(
+        "truncate-unacknowledged",
+        answers("conversation.item.truncate", lambda e: None),
+        "barge-in/truncation-follows",
+        "items/truncate",
+        "items/truncate-at-a-fraction",
+        "items/truncate-keeps-what-was-heard",
+        "items/truncate-past-the-end",
+        "items/truncate-refused",
+    ),
+    _fault(
+        "truncate-past-end-refused",
+        answers(
+            "conversation.item.truncate",
+            lambda e: (
+                _error(
+                    e, "invalid_value", "Audio content of 9250ms is already shorter than 57340ms"
+                )
+                if e["audio_end_ms"] > 60_000
+                else e
+            ),
+        ),
+        "items/truncate-past-the-end",
+    ),
+    _fault(
+        "truncate-fraction-refused",
+        answers(
+            "conversation.item.truncate",
+            lambda e: _error(e, "invalid_type") if e["audio_end_ms"] % 1 else e,
+        ),
+        "items/truncate-at-a-fraction",
+    ),
+    _fault(
+        "truncate-blanks-everything",
+        _Blanks,
+        "items/truncate-keeps-what-was-heard",
+    ),
+    _fault(
+        "retrieve-not-implemented",
+        answers("conversation.item.retrieve", lambda e: _error(e, "not_implemented")),
+        "input-audio/committed-audio-is-retrieved",
+        "items/retrieve",
+        "items/retrieve-unknown",
+        "items/truncate-keeps-what-was-heard",
+    ),
+    _fault(
+        "delete-only-acknowledged",
+        _Remembers,
+        "items/delete",
+        "ordering/predecessors",
+    ),
     # responses
-    _fault("overrides-ignored", hears(_ASK, change=_without("response"))),
-    _fault("token-limit-ignored", hears(_ASK, change=_without("response.max_output_tokens"))),
-    _fault("second-create-silent", says("error", change=_only(
-        lambda e: _ok(e, "conversation_already_has_active_response"), _drop))),
-    _fault("cancel-not-implemented", answers("response.cancel", lambda e: _error(
-        e, "server_error", "not implemented"))),
-    _fault("cancel-code", says("error", change=_recode(
-        "response_cancel_not_active", "invalid_value"))),
-    _fault("turn-detected-for-cancel", says(_ENDED, change=_reason(
-        "client_cancelled", "turn_detected"))),
-    _fault("client-cancelled-for-speech", says(_ENDED, change=_reason(
-        "turn_detected", "client_cancelled"))),
-    _fault("cut-items-completed", says(
-        _DONE, _OUT_DONE, _ENDED, change=_complete_items)),
-    _fault("goes-on-after-result", hears(_ITEM, change=_goes_on)),
-    _fault("tool-choice-none-ignored", hears(_ASK, change=_forced_tool)),
-    _fault("out-of-band-refused", answers(_ASK, lambda e: _error(e, "invalid_value")
-        if e.get("response", {}).get("conversation") == "none" else e)),
-    _fault("out-of-band-ignored", hears(_ASK, change=_without("response.conversation"))),
+    _fault(
+        "overrides-ignored",
+        hears(_ASK, change=_without("response")),
+        "function-calls/no-call",
+        "function-calls/tools-of-one-response",
+        "out-of-band/adds-nothing",
+        "out-of-band/is-cancelled-by-id",
+        "out-of-band/runs-in-parallel",
+        "responses/metadata-is-echoed",
+        "responses/metadata-limits",
+        "responses/overrides-hold-once",
+        "responses/token-limit",
+    ),
+    _fault(
+        "token-limit-ignored",
+        hears(_ASK, change=_without("response.max_output_tokens")),
+        "responses/token-limit",
+    ),
+    _fault(
+        "second-create-silent",
+        says(
+            "error",
+            change=_only(lambda e: _ok(e, "conversation_already_has_active_response"), _drop),
+        ),
+        "responses/one-at-a-time",
+    ),
+    _fault(
+        "cancel-not-implemented",
+        answers("response.cancel", lambda e: _error(e, "server_error", "not implemented")),
+        "ordering/item-lifetime",
+        "ordering/response-lifetime",
+        "out-of-band/is-cancelled-by-id",
+        "out-of-band/runs-in-parallel",
+        "responses/cancel",
+        "responses/cancel-nothing",
+        "responses/one-at-a-time",
+        "responses/respond-after-cancel",
+        "responses/silence-after-cancel",
+    ),
+    _fault(
+        "cancel-code",
+        says("error", change=_recode("response_cancel_not_active", "invalid_value")),
+        "responses/cancel-nothing",
+    ),
+    _fault(
+        "turn-detected-for-cancel",
+        says(_ENDED, change=_reason("client_cancelled", "turn_detected")),
+        "responses/cancel",
+    ),
+    _fault(
+        "client-cancelled-for-speech",
+        says(_ENDED, change=_reason("turn_detected", "client_cancelled")),
+        "barge-in/speech-cancels",
+    ),
+    _fault(
+        "cut-items-completed",
+        says(_DONE, _OUT_DONE, _ENDED, change=_complete_items),
+        "barge-in/speech-cancels",
+        "responses/cancel",
+    ),
+    _fault(
+        "goes-on-after-result",
+        hears(_ITEM, change=_goes_on),
+        "function-calls/result-starts-nothing",
+    ),
+    _fault(
+        "tool-choice-none-ignored",
+        hears(_ASK, change=_forced_tool),
+        "function-calls/no-call",
+    ),
+    _fault(
+        "out-of-band-refused",
+        answers(
+            _ASK,
+            lambda e: (
+                _error(e, "invalid_value")
+                if e.get("response", {}).get("conversation") == "none"
+                else e
+            ),
+        ),
+        "out-of-band/adds-nothing",
+        "out-of-band/is-cancelled-by-id",
+        "out-of-band/runs-in-parallel",
+        "out-of-band/takes-input",
+    ),
+    _fault(
+        "out-of-band-ignored",
+        hears(_ASK, change=_without("response.conversation")),
+        "out-of-band/adds-nothing",
+        "out-of-band/is-cancelled-by-id",
+        "out-of-band/runs-in-parallel",
+    ),
     # errors and endings
-    _fault("bad-json-ends-session", lambda: _DiesOf(str)),
-    _fault("binary-frame-ends-session", lambda: _DiesOf(bytes)),
-    _fault("errors-end-session", _DiesOfErrors),
-    _fault("unknown-event-silent", _Silent),
-    _fault("error-without-param", says("error", change=_without("error.param"))),
-    _fault("empty-commit-code", says("error", change=_recode(
-        "input_audio_buffer_commit_empty", "commit_failed"))),
+    _fault(
+        "bad-json-ends-session",
+        lambda: _DiesOf(str),
+        "errors/not-an-object",
+        "errors/not-json",
+    ),
+    _fault(
+        "binary-frame-ends-session",
+        lambda: _DiesOf(bytes),
+        "errors/binary-frame",
+    ),
+    _fault(
+        "errors-end-session",
+        _DiesOfErrors,
+        "errors/binary-frame",
+        "errors/event-id-is-echoed",
+        "errors/many-errors",
+        "errors/missing-field",
+        "errors/no-type",
+        "errors/not-an-object",
+        "errors/not-json",
+        "errors/out-of-range",
+        "errors/outside-the-set",
+        "errors/unknown-event",
+        "errors/unknown-event-code",
+        "errors/wrong-type",
+        "input-audio/bad-base64",
+        "input-audio/empty-commit",
+        "input-audio/ulaw-is-measured",
+        "items/delete",
+        "items/delete-unknown",
+        "items/duplicate-id",
+        "items/retrieve-unknown",
+        "items/truncate-refused",
+        "items/unknown-predecessor",
+        "responses/cancel-nothing",
+        "responses/metadata-limits",
+        "responses/one-at-a-time",
+        "session/wrong-update-changes-nothing",
+    ),
+    _fault(
+        "unknown-event-silent",
+        _Silent,
+        "errors/event-id-is-echoed",
+        "errors/many-errors",
+        "errors/unknown-event",
+        "errors/unknown-event-code",
+    ),
+    _fault(
+        "error-without-param",
+        says("error", change=_without("error.param")),
+        "errors/missing-field",
+        "errors/out-of-range",
+        "errors/unknown-event-code",
+        "errors/wrong-type",
+        "shapes/error",
+    ),
+    _fault(
+        "empty-commit-code",
+        says("error", change=_recode("input_audio_buffer_commit_empty", "commit_failed")),
+        "input-audio/empty-commit",
+    ),
     # the handshake
-    _fault("no-subprotocol", _NoSubprotocol),
-    _fault("key-subprotocol", _SecretSubprotocol),
-    _fault("one-client-only", _OneClient),
+    _fault(
+        "no-subprotocol",
+        _NoSubprotocol,
+        "connection/answers-the-realtime-subprotocol",
+        within=("connection",),
+    ),
+    _fault(
+        "key-subprotocol",
+        _SecretSubprotocol,
+        "connection/answers-the-realtime-subprotocol",
+        within=("connection",),
+    ),
+    _fault(
+        "one-client-only",
+        _OneClient,
+        "connection/serves-several-at-once",
+        "ordering/session-first",
+        jobs=1,
+        within=("connection",),
+    ),
     # the dialects
-    _fault("beta-audio-in-ga", says(_AUDIO, change=_renamed("output_audio", "audio"))),
-    _fault("item-created-in-ga", says(_ADDED, change=_renamed(".added", ".created"))),
-    _fault("flat-voice-in-ga", says(_UPDATED, change=lambda e: {
-        **e, "session": {**e["session"], "voice": "alloy"}})),
-    _fault("beta-content-in-ga", says(_OUT_DONE, _DONE, change=lambda e: {
-        **e, "item": _retyped(e["item"])})),
-    _fault("ga-audio-in-beta", says("response.audio.delta", change=_renamed(
-        ".audio.", ".output_audio.")), dialect="beta"),
-    _fault("ga-session-in-beta", says(_UPDATED, change=lambda e: {
-        **e, "session": {**e["session"], "type": "realtime"}}), dialect="beta"),
-    _fault("no-object-in-beta", says("conversation.item.created", change=_without(
-        "item.object")), dialect="beta"),
-    _fault("item-done-in-beta", says("response.output_item.done", change=lambda e: [
-        _planted("conversation.item.done", item=e["item"], previous_item_id=None), e]),
-        dialect="beta"),
+    _fault(
+        "beta-audio-in-ga",
+        says(_AUDIO, change=_renamed("output_audio", "audio")),
+        "dialect-purity/event-names",
+    ),
+    _fault(
+        "item-created-in-ga",
+        says(_ADDED, change=_renamed(".added", ".created")),
+        "dialect-purity/event-names",
+        within=("items", "responses"),
+    ),
+    _fault(
+        "flat-voice-in-ga",
+        says(_UPDATED, change=lambda e: {**e, "session": {**e["session"], "voice": "alloy"}}),
+        "dialect-purity/fields",
+        within=("session",),
+    ),
+    _fault(
+        "beta-content-in-ga",
+        says(_OUT_DONE, _DONE, change=lambda e: {**e, "item": _retyped(e["item"])}),
+        "dialect-purity/content-types",
+        "ordering/nesting-and-sums",
+        within=("responses",),
+    ),
+    _fault(
+        "ga-audio-in-beta",
+        says("response.audio.delta", change=_renamed(".audio.", ".output_audio.")),
+        "dialect-purity/event-names",
+        dialect="beta",
+    ),
+    _fault(
+        "ga-session-in-beta",
+        says(_UPDATED, change=lambda e: {**e, "session": {**e["session"], "type": "realtime"}}),
+        "dialect-purity/fields",
+        dialect="beta",
+        within=("session",),
+    ),
+    _fault(
+        "no-object-in-beta",
+        says("conversation.item.created", change=_without("item.object")),
+        "items/retrieve",
+        "ordering/item-lifetime",
+        "shapes/items",
+        dialect="beta",
+        within=("items", "responses"),
+    ),
+    _fault(
+        "item-done-in-beta",
+        says(
+            "response.output_item.done",
+            change=lambda e: [
+                _planted("conversation.item.done", item=e["item"], previous_item_id=None),
+                e,
+            ],
+        ),
+        "dialect-purity/event-names",
+        "ordering/item-lifetime",
+        "responses/audio-order",
+        "responses/text-order",
+        dialect="beta",
+        within=("responses",),
+    ),
 )

@@ -137,6 +137,17 @@ def _item(item: Item) -> str:
             return f"call {item.id} {item.status} {item.name}({item.arguments})"
         case FunctionCallOutput():
             return f"output {item.id} {item.call_id}={item.output}"
+        case p.McpListTools():
+            return f"mcp tools {item.id} {item.server_label} [{','.join(t.name for t in item.tools)}]"
+        case p.McpCall():
+            end = f" = {item.output}" if item.error is None else f" ! {item.error.message}"
+            asked = f" for {item.approval_request_id}" if item.approval_request_id else ""
+            outcome = end if item.output is not None or item.error is not None else ""
+            return f"mcp call {item.id} {item.name}({item.arguments}){asked}{outcome}"
+        case p.McpApprovalRequest():
+            return f"approval? {item.id} {item.name}({item.arguments})"
+        case p.McpApprovalResponse():
+            return f"approval {item.id} {item.approval_request_id} {item.approve}"
 
 
 def _content(part: p.Content) -> str:
@@ -181,6 +192,12 @@ def brief(output: Output) -> str:
             return f"> start {output.response_id}" + (" oob" if output.out_of_band else "")
         case m.StopResponse():
             return f"> stop {output.response_id}"
+        case m.ListMcpTools():
+            return f"> mcp list {output.item_id} {output.server.server_label}"
+        case m.CallMcpTool():
+            return f"> mcp call {output.item_id} {output.name}({output.arguments})"
+        case m.CancelMcp():
+            return f"> mcp cancel {output.item_id}"
         case m.CloseConnection():
             return f"> bye {output.code}"
         case ErrorEvent():
@@ -239,6 +256,15 @@ def brief(output: Output) -> str:
             return f"arguments.delta {output.item_id} {output.delta!r}"
         case p.FunctionArgumentsDone():
             return f"arguments.done {output.item_id} {output.name}({output.arguments})"
+        case p.McpListToolsInProgress() | p.McpListToolsCompleted() | p.McpListToolsFailed():
+            return f"{output.type} {output.item_id}"
+        case p.McpArgumentsDelta():
+            return f"mcp arguments.delta {output.item_id} {output.output_index} {output.delta!r}"
+        case p.McpArgumentsDone():
+            return f"mcp arguments.done {output.item_id} {output.output_index} {output.arguments}"
+        case p.McpCallInProgress() | p.McpCallCompleted() | p.McpCallFailed():
+            name = output.type.removeprefix("response.")
+            return f"{name} {output.item_id} {output.output_index}"
 
 
 def with_detection(**changes: Any) -> Session:

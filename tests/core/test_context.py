@@ -106,6 +106,20 @@ def test_truncation_overrides_what_the_clock_says() -> None:
     )
 
 
+def test_truncation_outlives_the_response_it_comes_in() -> None:
+    core = Core()
+    core(user_text("go"), p.ResponseCreate(), *spoken("one two three four", 1000))
+    core(p.ItemTruncate("item_2", 0, 300))
+    # What has been sent is what the item ends with; what is kept of it is what was heard.
+    whole = "assistant item_2 incomplete [said 'one two three four']"
+    assert any(whole in line for line in core(p.ResponseCancel()))
+    (retrieved,) = core.raw(p.ItemRetrieve("item_2"))
+    assert retrieved == p.ItemRetrieved(
+        p.Message("item_2", "assistant", "incomplete", (p.OutputAudio("one"),))
+    )
+    assert snapshot(core)[1] == ("assistant", "one")
+
+
 def test_insertion_order_is_the_models_order() -> None:
     core = Core()
     core(user_text("b", "B"), p.ItemCreate(user_text("a", "A").item, "root"))

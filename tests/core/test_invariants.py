@@ -14,10 +14,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 import protocol as p
 from core import messages as m
-from core.machine import Output
+from core.machine import Output, Policy
 from protocol import ErrorCategory, Stage
 from tests.core.kit import MANUAL, SAMPLES_PER_MS, TRANSCRIBED, Core, pcm
 
+IDLE = {"type": "server_vad", "idle_timeout_ms": 5000}
 FAILURE = m.Failure(Stage.TTS, ErrorCategory.SERVER, "broken")
 
 
@@ -26,7 +27,8 @@ class SessionMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.core = Core()
+        # Few enough tokens that conversations are cut.
+        self.core = Core(Policy(context_tokens=60))
         self.seen = 0
         self.responses: list[str] = ["resp_never"]
         self.items: list[str] = ["item_never"]
@@ -43,6 +45,8 @@ class SessionMachine(RuleBasedStateMachine):
         self.committed_until = 0
         self.closed = False
         self.calls = 0
+        self.idle: str | None = None
+        self.transcribed: set[str] = set()
 
     # --- the client -------------------------------------------------------------------------------
 
@@ -94,6 +98,11 @@ class SessionMachine(RuleBasedStateMachine):
                 TRANSCRIBED,
                 {"audio": {"input": {"turn_detection": {"type": "server_vad"}}}},
                 {"audio": {"input": {"turn_detection": {"interrupt_response": False}}}},
+                {"audio": {"input": {"turn_detection": IDLE}}},
+                {"audio": {"input": {"turn_detection": {"type": "semantic_vad"}}}},
+                {"truncation": "disabled"},
+                {"truncation": {"type": "retention_ratio", "retention_ratio": 0.5}},
+                {"type": "transcription"},
                 {"audio": {"input": {"turn_detection": {"threshold": 9}}}},
             ]
         )
@@ -108,10 +117,11 @@ class SessionMachine(RuleBasedStateMachine):
         start = max(self.appended - back * SAMPLES_PER_MS, 0)
         self._feed(m.VadSpeechStarted(generation, start))
 
-    @rule(generation=st.integers(0, 4), back=st.integers(0, 500))
-    def speech_stops(self, generation: int, back: int) -> None:
+    @rule(generation=st.integers(0, 4), back=st.integers(0, 500), ahead=st.integers(0, 900))
+    def speech_stops(self, generation: int, back: int, ahead: int) -> None:
         end = max(self.appended - back * SAMPLES_PER_MS, 0)
-        self._feed(m.VadSpeechStopped(generation, end))
+        judged = end + ahead * SAMPLES_PER_MS if ahead else None
+        self._feed(m.VadSpeechStopped(generation, end, judged))
 
     @rule(data=st.data(), text=st.sampled_from(["", "hello"]), fails=st.booleans())
     def transcript(self, data: Any, text: str, fails: bool) -> None:
@@ -160,6 +170,12 @@ class SessionMachine(RuleBasedStateMachine):
     def time_passes(self, seconds: float) -> None:
         self.core.wait(seconds)
         self._check_new()
+
+    @rule(seconds=st.integers(1, 12))
+    def the_microphone_hears_nobody(self, seconds: int) -> None:
+        for _ in range(seconds):
+            self.append(1000)
+            self.time_passes(1.0)
 
     @rule(last=st.booleans())
     def close(self, last: bool) -> None:
@@ -247,8 +263,17 @@ class SessionMachine(RuleBasedStateMachine):
                 self.speaking = output.item_id
             case p.SpeechStopped():
                 assert self.speaking == output.item_id, "I8"
+            case p.TimeoutTriggered():
+                assert self.speaking is None, "idle while the user speaks"
+                assert not self.live - self.out_of_band, "idle while the model speaks"
+                assert output.audio_start_ms <= output.audio_end_ms
+                self.idle = output.item_id
             case p.InputAudioCommitted():
-                self.speaking = None
+                assert self.idle in (None, output.item_id), "the silence was not committed"
+                self.speaking = self.idle = None
+            case p.TranscriptionCompleted() | p.TranscriptionFailed():
+                assert output.item_id not in self.transcribed, "a transcript ends once"
+                self.transcribed.add(output.item_id)
             case p.SessionUpdated(view):
                 # Switched off in mid-speech: the announced turn goes on as a manual one.
                 if view.settings.audio.input.turn_detection is None:

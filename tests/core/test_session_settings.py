@@ -34,13 +34,18 @@ MERGED: list[tuple[dict[str, Any], tuple[str, ...], Any]] = [
     ({"instructions": None}, ("instructions",), "Be brief."),
     ({"output_modalities": ["text"]}, ("output_modalities",), ("text",)),
     ({"tracing": "auto"}, ("tracing",), "auto"),
-    ({"tracing": {"workflow_name": "w"}}, ("tracing",), {"workflow_name": "w"}),
+    ({"tracing": {"workflow_name": "w"}}, ("tracing", "workflow_name"), "w"),
     ({"max_output_tokens": 12}, ("max_output_tokens",), 12),
     ({"max_output_tokens": None}, ("max_output_tokens",), "inf"),
     ({"model": "another"}, ("model",), "gpt-realtime"),
     ({"id": "sess_x", "object": "o", "expires_at": 1}, ("model",), "gpt-realtime"),
     ({"never_heard_of": 1}, ("model",), "gpt-realtime"),
-    ({"truncation": {"type": "retention_ratio"}}, ("truncation",), {"type": "retention_ratio"}),
+    ({"truncation": "disabled"}, ("truncation",), "disabled"),
+    (
+        {"truncation": {"type": "retention_ratio", "retention_ratio": 0.8}},
+        ("truncation",),
+        {"type": "retention_ratio", "retention_ratio": 0.8, "token_limits": None},
+    ),
     ({"tool_choice": {"type": "function", "name": "f"}}, ("tool_choice", "name"), "f"),
     ({"audio": {}}, ("audio", "input", "turn_detection"), VAD),
     ({"audio": {"input": {}}}, ("audio", "input", "turn_detection"), VAD),
@@ -166,6 +171,12 @@ def test_the_voice_is_fixed_once_the_model_was_heard() -> None:
     core(p.ResponseCancel())
     assert core.update(change) == ["session.updated"]
     assert core.update({"audio": {"output": {"voice": "ash"}}}) == ["error cannot_update_voice ev"]
+
+
+def test_the_voice_stays_free_where_the_policy_says_so() -> None:
+    core = Core(Policy(voice_is_fixed=False))
+    core(user_text(), p.ResponseCreate(), *spoken("Hi.", 100))
+    assert core.update({"audio": {"output": {"voice": "ash"}}}) == ["session.updated"]
 
 
 def test_each_update_is_answered_in_order_with_the_whole_session() -> None:

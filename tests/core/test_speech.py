@@ -44,7 +44,15 @@ def test_words_by_their_times(ms: float, heard: str) -> None:
 
 @pytest.mark.parametrize(
     ("ms", "heard"),
-    [(0, ""), (100, ""), (500, "one two"), (750, "one two three"), (1000, "one two three four")],
+    [
+        (0, ""),
+        (80, ""),
+        (100, "one"),
+        (500, "one two"),
+        (600, "one two three"),
+        (750, "one two three"),
+        (1000, "one two three four"),
+    ],
 )
 def test_proportional_without_word_times(ms: float, heard: str) -> None:
     line = SpeechTimeline()
@@ -57,7 +65,8 @@ def test_chinese_is_cut_between_characters() -> None:
     line = SpeechTimeline()
     line.add_text("今天天气很好")
     line.add_audio(600 * MS)
-    assert line.text_until(250) == "今天"
+    assert line.text_until(240) == "今天"
+    assert line.text_until(250) == "今天天"
 
 
 def test_text_whose_audio_has_not_begun_was_not_heard() -> None:

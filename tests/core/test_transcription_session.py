@@ -12,6 +12,8 @@ from tests.core.kit import Core, pcm, session, user_text
 
 HEARS = {"type": "transcription", "audio": {"input": {"transcription": {"model": "whisper-1"}}}}
 
+LOGPROBS = "item.input_audio_transcription.logprobs"
+
 
 def listening(**patch: Any) -> Core:
     core = Core(settings=session(type="transcription"))
@@ -34,12 +36,12 @@ def test_an_update_for_the_other_kind_is_refused(kind: p.SessionKind) -> None:
 
 
 def test_what_only_a_realtime_session_has_is_ignored() -> None:
-    core = listening(instructions="x", output_modalities=["nonsense"], include=["a"])
+    core = listening(instructions="x", output_modalities=["nonsense"], include=[LOGPROBS])
     core.update({"type": "transcription", "audio": {"output": {"speed": 9}, "input": {}}})
     before = session(type="transcription")
     settings = core.machine.settings
     assert (settings.instructions, settings.audio.output) == ("", before.audio.output)
-    assert settings.include == ("a",)
+    assert settings.include == (LOGPROBS,)
     assert settings.audio.input.transcription == p.Transcription(model="whisper-1")
 
 

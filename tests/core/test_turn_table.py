@@ -8,6 +8,7 @@ import pytest
 
 import protocol as p
 from core import messages as m
+from core.machine import Policy
 from tests.core.kit import MANUAL, SAMPLES_PER_MS, TRANSCRIBED, Core, manual, pcm
 
 ON = {"audio": {"input": {"turn_detection": {"type": "server_vad"}}}}
@@ -66,7 +67,7 @@ VOID: list[str] = []
 TABLE: list[tuple[Callable[[], Core], object, list[str]]] = [
     (listening_empty, APPEND, ["> feed 20ms"]),
     (listening_empty, COMMIT, EMPTY),
-    (listening_empty, CLEAR, ["cleared"]),
+    (listening_empty, CLEAR, ["> vad 1 server_vad", "cleared"]),
     (listening_empty, STALE_STARTED, VOID),
     (listening_empty, STOPPED, VOID),
     (listening_empty, STALE_STOPPED, VOID),
@@ -74,8 +75,13 @@ TABLE: list[tuple[Callable[[], Core], object, list[str]]] = [
     (listening_empty, TURN_ON, ["session.updated"]),
     (listening_empty, RETUNE, ["> vad 0 server_vad", "session.updated"]),
     (listening_filled, APPEND, ["> feed 20ms"]),
-    (listening_filled, COMMIT, ["> open item_1 1000ms", *committed("item_1", 1000)]),
-    (listening_filled, CLEAR, ["cleared"]),
+    # What was committed or cleared must not be found to hold speech afterwards.
+    (
+        listening_filled,
+        COMMIT,
+        ["> vad 1 server_vad", "> open item_1 1000ms", *committed("item_1", 1000)],
+    ),
+    (listening_filled, CLEAR, ["> vad 1 server_vad", "cleared"]),
     # 900 ms less 300 ms of padding: the item begins at 600 ms.
     (listening_filled, STARTED, ["> open item_1 400ms", "speech_started item_1 600ms"]),
     (listening_filled, STALE_STARTED, VOID),
@@ -199,8 +205,17 @@ def test_prefix_padding_never_reaches_into_a_committed_item() -> None:
     core = Core()
     core(p.InputAudioAppend(pcm(1000)), p.InputAudioCommit())
     core(p.InputAudioAppend(pcm(500)))
-    started = core(m.VadSpeechStarted(0, 1100 * SAMPLES_PER_MS))
+    assert core(m.VadSpeechStarted(0, 1100 * SAMPLES_PER_MS)) == []
+    started = core(m.VadSpeechStarted(1, 1100 * SAMPLES_PER_MS))
     assert started == ["> open item_2 500ms", "speech_started item_2 1000ms"]
+
+
+def test_a_segment_ends_where_its_item_ends() -> None:
+    core = speaking()
+    core(p.InputAudioAppend(pcm(2000)))
+    outputs = core.raw(m.VadSpeechStopped(0, 950 * SAMPLES_PER_MS))
+    (close,) = [output for output in outputs if isinstance(output, m.CloseSegment)]
+    assert close.end_sample == 1450 * SAMPLES_PER_MS
 
 
 def test_turn_detection_switched_off_mid_speech_keeps_the_buffer_and_the_id() -> None:
@@ -224,6 +239,32 @@ def test_created_audio_items_are_recognised_when_nobody_speaks() -> None:
     stopped = core(STOPPED)
     assert stopped.index("> open mine 300ms") > stopped.index("> close item_1")
     assert "> close mine" in stopped
+
+
+def test_a_user_who_never_ends_a_turn_does_not_hold_up_a_response_for_ever() -> None:
+    core = Core(settings=manual())
+    item = p.Message("mine", "user", "completed", (p.InputAudio(None, pcm(300)),))
+    core(p.InputAudioAppend(pcm(1000)), p.ItemCreate(item), p.ResponseCreate())
+    assert core.wait(16)[-1] == "response.done resp_1 failed server_error []"
+    assert "> open mine 300ms" not in core(COMMIT)
+
+
+def test_an_item_that_was_deleted_unheard_leaves_its_id_to_another() -> None:
+    core = Core(settings=manual())
+    core(p.InputAudioAppend(pcm(1000)))
+    for ms in (300, 500):
+        item = p.Message("mine", "user", "completed", (p.InputAudio(None, pcm(ms)),))
+        core(p.ItemCreate(item), p.ItemDelete("mine"))
+    core(p.ItemCreate(p.Message("mine", "user", "completed", (p.InputAudio(None, pcm(700)),))))
+    assert [line for line in core(COMMIT) if "> open" in line] == ["> open mine 700ms"]
+
+
+def test_created_audio_items_are_kept_as_long_as_there_is_room() -> None:
+    core = Core(Policy(item_audio_limit_bytes=len(pcm(500))))
+    for name in ("old", "new"):
+        core(p.ItemCreate(p.Message(name, "user", "completed", (p.InputAudio(None, pcm(300)),))))
+    assert core(p.ItemRetrieve("old")) == ["item.retrieved user old completed [audio None 0ms]"]
+    assert core(p.ItemRetrieve("new")) == ["item.retrieved user new completed [audio None 300ms]"]
 
 
 def test_a_full_buffer_refuses_and_lives() -> None:
@@ -251,8 +292,11 @@ def test_deltas_wait_for_the_item() -> None:
     core(p.InputAudioAppend(pcm(1000)), m.VadSpeechStarted(0, 500 * SAMPLES_PER_MS))
     assert core(m.TranscriptDelta("item_1", "seven")) == []
     stopped = core(STOPPED)
-    added, delta = stopped.index(committed("item_1", 800)[3]), "transcription.delta item_1 'seven'"
-    assert stopped[added + 1] == delta
+    # Behind response.created, which leaves at once.
+    assert stopped[-2:] == [
+        "response.created resp_1 in_progress []",
+        "transcription.delta item_1 'seven'",
+    ]
 
 
 def test_without_transcription_nobody_hears_of_the_words() -> None:
@@ -260,3 +304,23 @@ def test_without_transcription_nobody_hears_of_the_words() -> None:
     core.speak()
     said = core(m.TranscriptDelta("item_1", "he"), m.TranscriptFinal("item_1", "hello"))
     assert said == ["> start resp_1"]
+
+
+def test_a_turn_that_was_judged_complete_ends_there() -> None:
+    core = Core()
+    core.update({"audio": {"input": {"turn_detection": {"type": "semantic_vad"}}}})
+    core(p.InputAudioAppend(pcm(2000)), m.VadSpeechStarted(0, 500 * SAMPLES_PER_MS))
+    judged = m.VadSpeechStopped(0, 1000 * SAMPLES_PER_MS, 1200 * SAMPLES_PER_MS)
+    assert core(judged)[0] == "speech_stopped item_1 1200ms"
+
+
+@pytest.mark.parametrize(("eagerness", "wait_ms"), [("high", 2000), ("auto", 4000), ("low", 8000)])
+def test_a_turn_that_never_sounds_complete_ends_after_the_longest_wait(
+    eagerness: str, wait_ms: int
+) -> None:
+    core = Core()
+    detection = {"type": "semantic_vad", "eagerness": eagerness}
+    core.update({"audio": {"input": {"turn_detection": detection}}})
+    core(p.InputAudioAppend(pcm(10_000)), m.VadSpeechStarted(0, 500 * SAMPLES_PER_MS))
+    stopped = core(m.VadSpeechStopped(0, 1000 * SAMPLES_PER_MS))
+    assert stopped[0] == f"speech_stopped item_1 {1000 + wait_ms}ms"

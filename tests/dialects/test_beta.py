@@ -21,6 +21,7 @@ from protocol import (
     ErrorEvent,
     Failed,
     FunctionCallOutput,
+    FunctionTool,
     InputAudio,
     InputText,
     InvalidRequest,
@@ -30,10 +31,14 @@ from protocol import (
     ItemRetrieve,
     ItemRetrieved,
     ItemTruncate,
+    McpCall,
+    McpEvent,
+    McpTool,
     Message,
     NamedToolChoice,
     NoiseReduction,
     OutputAudio,
+    OutputItemDone,
     OutputText,
     PcmaFormat,
     PcmuFormat,
@@ -276,8 +281,22 @@ ERROR_ROWS: list[tuple[dict[str, Any], str, str, str]] = [
         _session(tools=[{"type": "mcp"}]),
         "invalid_value",
         "Invalid value: 'mcp'. Supported values are: 'function'. "
-        "This server does not serve MCP tools.",
+        "MCP tools are served in the GA dialect only.",
         "session.tools[0].type",
+    ),
+    (
+        {"type": "response.create", "response": {"tools": [{"type": "mcp"}]}},
+        "invalid_value",
+        "Invalid value: 'mcp'. Supported values are: 'function'. "
+        "MCP tools are served in the GA dialect only.",
+        "response.tools[0].type",
+    ),
+    (
+        {"type": "conversation.item.create", "item": {"type": "mcp_approval_response"}},
+        "invalid_value",
+        "Invalid value: 'mcp_approval_response'. Supported values are: 'message', "
+        "'function_call', and 'function_call_output'.",
+        "item.type",
     ),
     (
         {"type": "conversation.item.create", "item": _IMAGE},
@@ -400,7 +419,7 @@ def test_equals_the_golden_event_key_by_key(number: int, shared_reference: Path)
 _EVERY_SAMPLE = [*samples.BETA.values(), *samples.GA.values()]
 
 
-_GA_ONLY = (ItemDone, TimeoutTriggered)
+_GA_ONLY = (ItemDone, TimeoutTriggered, *get_args(McpEvent))
 
 
 @pytest.mark.parametrize("event", [x for x in _EVERY_SAMPLE if not isinstance(x, _GA_ONLY)])
@@ -410,6 +429,24 @@ def test_the_sdk_accepts_it(event: ServerEvent) -> None:
 
 def test_every_server_event_is_sampled() -> None:
     assert {type(event) for event in _EVERY_SAMPLE} == set(get_args(ServerEvent))
+
+
+@pytest.mark.parametrize("number", range(55, 63))
+def test_nothing_of_mcp_is_sent(number: int) -> None:
+    assert beta.encode(samples.GA[number], "event_1") is None
+
+
+def test_mcp_items_are_left_out() -> None:
+    call = McpCall("item_1", "s", "t", "{}", output="x")
+    assert beta.encode(ItemAdded(None, call), "event_1") is None
+    assert beta.encode(OutputItemDone("resp_1", 0, call), "event_1") is None
+    done = samples.response("completed", None, (call, samples.SPOKEN))
+    encoded = _encode(ResponseDone(done))
+    assert [item["type"] for item in encoded["response"]["output"]] == ["message"]
+    server = McpTool(server_label="s", server_url="https://mcp.example")
+    view = SessionView("sess_1", 0, Session(tools=(server, FunctionTool(name="f"))))
+    encoded = _encode(SessionUpdated(view))
+    assert [tool["name"] for tool in encoded["session"]["tools"]] == ["f"]
 
 
 def test_item_done_is_not_sent() -> None:

@@ -358,7 +358,7 @@ _ALL_TYPES = (
     "'conversation.item.delete', 'conversation.item.truncate', 'response.create', "
     "and 'response.cancel'"
 )
-_ITEM_TYPES = "'message', 'function_call', and 'function_call_output'"
+_ITEM_TYPES = "'message', 'function_call', 'function_call_output', and 'mcp_approval_response'"
 
 ERROR_ROWS: list[tuple[dict[str, Any], str, str, str | None]] = [
     ({}, "invalid_event", "The 'type' field is missing.", None),
@@ -415,11 +415,17 @@ ERROR_ROWS: list[tuple[dict[str, Any], str, str, str | None]] = [
         "session.type",
     ),
     (
-        _update(tools=[{"name": "f"}, {"type": "mcp", "server_label": "s"}]),
+        _update(tools=[{"name": "f"}, {"type": "mcp", "connector_id": "connector_gmail"}]),
         "invalid_value",
-        "Invalid value: 'mcp'. Supported values are: 'function'. "
-        "This server does not serve MCP tools.",
-        "session.tools[1].type",
+        "Invalid 'session.tools[1].connector_id': this server reaches MCP servers by 'server_url' "
+        "only.",
+        "session.tools[1].connector_id",
+    ),
+    (
+        _update(tools=[{"type": "mcp", "server_label": "s"}] * 2),
+        "invalid_value",
+        "Invalid value: 's'. MCP server labels must be unique.",
+        "session.tools[1].server_label",
     ),
     (
         _update(tools=[{"name": "f"}, {"function": {"name": "f"}}]),
@@ -440,8 +446,21 @@ ERROR_ROWS: list[tuple[dict[str, Any], str, str, str | None]] = [
         _create({"type": "mcp_call"}),
         "invalid_value",
         f"Invalid value: 'mcp_call'. Supported values are: {_ITEM_TYPES}. "
-        "This server does not serve MCP items.",
+        "Only the server makes the other MCP items.",
         "item.type",
+    ),
+    (
+        _create({"type": "mcp_approval_response", "approval_request_id": "r"}),
+        "missing_required_parameter",
+        _missing("item.approve"),
+        "item.approve",
+    ),
+    (
+        _respond(input=[{"type": "mcp_approval_response"}]),
+        "invalid_value",
+        "Invalid value: 'mcp_approval_response'. Approvals are given with "
+        "conversation.item.create.",
+        "response.input[0].type",
     ),
     (
         _create({"type": []}),
@@ -685,11 +704,17 @@ ERROR_ROWS: list[tuple[dict[str, Any], str, str, str | None]] = [
         "response.metadata",
     ),
     (
-        _respond(tools=[{"type": "mcp"}]),
+        _respond(tools=[{"type": "mcp", "server_label": "s"}]),
+        "missing_required_parameter",
+        _missing("response.tools[0].server_url"),
+        "response.tools[0].server_url",
+    ),
+    (
+        _respond(tools=[{"type": "mcp", "tunnel_id": "t"}]),
         "invalid_value",
-        "Invalid value: 'mcp'. Supported values are: 'function'. "
-        "This server does not serve MCP tools.",
-        "response.tools[0].type",
+        "Invalid 'response.tools[0].tunnel_id': this server reaches MCP servers by 'server_url' "
+        "only.",
+        "response.tools[0].tunnel_id",
     ),
     (
         _respond(tools=[{"type": "function"}]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -19,6 +20,17 @@ from protocol import (
     InputImage,
     ItemAdded,
     ItemRetrieved,
+    McpApprovalRequest,
+    McpApprovalResponse,
+    McpCall,
+    McpHttpError,
+    McpItem,
+    McpListedTool,
+    McpListTools,
+    McpProtocolError,
+    McpTool,
+    McpToolChoice,
+    McpToolExecutionError,
     Message,
     NamedToolChoice,
     NoiseReduction,
@@ -44,7 +56,7 @@ NOT_SENT = {
     "conversation.created": "not on the GA wire",
     "conversation.item.created": "beta",
 }
-NOT_SERVED = ("mcp", "dtmf", "transcription.segment")
+NOT_SERVED = ("dtmf", "transcription.segment")
 
 
 @pytest.mark.parametrize("number", samples.GA)
@@ -224,3 +236,113 @@ def _problems(event: dict[str, Any]) -> list[str]:
 def _golden(folder: Path) -> dict[str, dict[str, Any]]:
     events = json.loads((folder / "golden_ga.json").read_text(encoding="utf-8"))
     return {event.get("event_id", ""): event for event in events}
+
+
+# --- MCP ------------------------------------------------------------------------------------
+
+_MCP_CALL = McpCall("i", "s", "t", "{}")
+_CALL_JSON = {
+    "id": "i",
+    "type": "mcp_call",
+    "server_label": "s",
+    "name": "t",
+    "arguments": "{}",
+    "output": None,
+}
+
+
+@pytest.mark.parametrize(
+    ("item", "expected"),
+    [
+        (
+            McpListTools(
+                "i",
+                "s",
+                (
+                    McpListedTool("t", {"type": "object"}),
+                    McpListedTool("u", {}, "d", {"readOnlyHint": True}),
+                ),
+            ),
+            {
+                "id": "i",
+                "type": "mcp_list_tools",
+                "server_label": "s",
+                "tools": [
+                    {"name": "t", "description": "", "input_schema": {"type": "object"}},
+                    {
+                        "name": "u",
+                        "description": "d",
+                        "input_schema": {},
+                        "annotations": {"readOnlyHint": True},
+                    },
+                ],
+            },
+        ),
+        (_MCP_CALL, _CALL_JSON),
+        (
+            replace(_MCP_CALL, output="x", approval_request_id="r"),
+            {**_CALL_JSON, "output": "x", "approval_request_id": "r"},
+        ),
+        (
+            replace(_MCP_CALL, error=McpProtocolError(-32602, "m")),
+            {**_CALL_JSON, "error": {"type": "protocol_error", "code": -32602, "message": "m"}},
+        ),
+        (
+            replace(_MCP_CALL, error=McpHttpError(503, "m")),
+            {**_CALL_JSON, "error": {"type": "http_error", "code": 503, "message": "m"}},
+        ),
+        (
+            replace(_MCP_CALL, error=McpToolExecutionError("m")),
+            {**_CALL_JSON, "error": {"type": "tool_execution_error", "message": "m"}},
+        ),
+        (
+            McpApprovalRequest("i", "s", "t", "{}"),
+            {
+                "id": "i",
+                "type": "mcp_approval_request",
+                "server_label": "s",
+                "name": "t",
+                "arguments": "{}",
+            },
+        ),
+        (
+            McpApprovalResponse("i", "r", False, "no"),
+            {
+                "id": "i",
+                "type": "mcp_approval_response",
+                "approval_request_id": "r",
+                "approve": False,
+                "reason": "no",
+            },
+        ),
+    ],
+)
+def test_mcp_items(item: McpItem, expected: dict[str, Any]) -> None:
+    encoded = ga.encode(ItemAdded(None, item), "event_1")
+    assert encoded is not None
+    assert encoded["item"] == expected
+    assert _problems(encoded) == []
+
+
+def test_secrets_of_an_mcp_server_are_not_shown() -> None:
+    sent = {
+        "type": "mcp",
+        "server_label": "s",
+        "server_url": "https://mcp.example",
+        "allowed_tools": ["t"],
+        "require_approval": {"never": {"tool_names": ["t"]}},
+    }
+    server = McpTool.model_validate(
+        {**sent, "authorization": "hush", "headers": {"X-Key": "hush"}}
+    )
+    assert "hush" not in repr(server)
+    session = Session(
+        tools=(server,), tool_choice=McpToolChoice(server_label="s")
+    )
+    encoded = ga.encode(SessionUpdated(SessionView("sess_1", 0, session)), "event_1")
+    assert encoded is not None
+    assert encoded["session"]["tools"] == [
+        {**sent, "authorization": "<redacted>", "headers": {"X-Key": "<redacted>"}}
+    ]
+    assert encoded["session"]["tool_choice"] == {"type": "mcp", "server_label": "s"}
+    assert _problems(encoded) == []

@@ -12,6 +12,8 @@ from core.validation import listed, to_invalid_request, unknown_fields, validate
 from protocol import FunctionTool, InvalidRequest, ResponseParams, Session
 from tests.dialects.strategies import SHAPED, steadily
 
+LOGPROBS = "item.input_audio_transcription.logprobs"
+
 
 def _input(**fields: Any) -> dict[str, Any]:
     return {"audio": {"input": fields}}
@@ -313,10 +315,16 @@ MISTAKES: list[tuple[dict[str, Any], str, str, str]] = [
         f"{CHOICE}.name",
     ),
     (
-        {"tool_choice": {"type": "mcp"}},
+        {"tool_choice": {"type": "web_search"}},
         "invalid_value",
-        "Invalid value: 'mcp'. Supported values are: 'function'.",
+        "Invalid value: 'web_search'. Supported values are: 'function' and 'mcp'.",
         f"{CHOICE}.type",
+    ),
+    (
+        {"tool_choice": {"type": "mcp"}},
+        "missing_required_parameter",
+        f"Missing required parameter: '{CHOICE}.server_label'.",
+        f"{CHOICE}.server_label",
     ),
     (
         {"tools": {}},
@@ -331,9 +339,22 @@ MISTAKES: list[tuple[dict[str, Any], str, str, str]] = [
         "session.tools[1]",
     ),
     (
+        {"tools": [{"type": "mcp", "server_label": "s", "server_url": "u", "authorization": 5}]},
+        "invalid_type",
+        "Invalid type for 'session.tools[0].authorization': expected a string, "
+        "but got an integer instead.",
+        "session.tools[0].authorization",
+    ),
+    (
+        {"tools": [{"type": "mcp", "server_url": "u"}]},
+        "missing_required_parameter",
+        "Missing required parameter: 'session.tools[0].server_label'.",
+        "session.tools[0].server_label",
+    ),
+    (
         {"tools": [{"type": "web_search"}]},
         "invalid_value",
-        "Invalid value: 'web_search'. Supported values are: 'function'.",
+        "Invalid value: 'web_search'. Supported values are: 'function' and 'mcp'.",
         "session.tools[0].type",
     ),
     (
@@ -377,6 +398,32 @@ MISTAKES: list[tuple[dict[str, Any], str, str, str]] = [
         "session.parallel_tool_calls",
     ),
     (
+        {"tracing": {"workflow_name": 1}},
+        "invalid_type",
+        "Invalid type for 'session.tracing.workflow_name': "
+        "expected a string, but got an integer instead.",
+        "session.tracing.workflow_name",
+    ),
+    (
+        {"reasoning": {"effort": "heroic"}},
+        "invalid_value",
+        "Invalid value: 'heroic'. Supported values are: "
+        "'minimal', 'low', 'medium', 'high', and 'xhigh'.",
+        "session.reasoning.effort",
+    ),
+    (
+        {"prompt": {"version": "1"}},
+        "missing_required_parameter",
+        "Missing required parameter: 'session.prompt.id'.",
+        "session.prompt.id",
+    ),
+    (
+        {"include": ["x"]},
+        "invalid_value",
+        f"Invalid value: 'x'. Supported values are: '{LOGPROBS}'.",
+        "session.include[0]",
+    ),
+    (
         {"include": "logprobs"},
         "invalid_type",
         "Invalid type for 'session.include': expected an array, but got a string instead.",
@@ -402,9 +449,9 @@ def test_session_mistake(patch: dict[str, Any], code: str, message: str, param: 
         _output(voice={"id": "voice_1"}),
         _output(voice="a voice nobody has heard of"),
         _input(transcription={"keywords": ["a"], "languages": []}),
-        {"tools": [{"type": "function", "name": "f"}], "include": ["x"]},
+        {"tools": [{"type": "function", "name": "f"}], "include": [LOGPROBS]},
         {"tools": ({"type": "function", "name": "f"},)},
-        {"max_output_tokens": "inf", "tracing": None, "truncation": {"type": "retention_ratio"}},
+        {"max_output_tokens": "inf", "tracing": None, "truncation": "disabled"},
         {"unheard_of": 1},
         Session().model_dump(),
     ],
@@ -457,7 +504,7 @@ def test_listed(values: list[str], expected: str) -> None:
         (_vad(eagerness="low", threshold=1), [f"{VAD}.eagerness"]),
         (_input(turn_detection={"threshold": 1, "nope": 1}), [f"{VAD}.nope"]),
         ({"tools": [{"name": "f", "x": 1, "parameters": {"anything": 1}}]}, ["session.tools[0].x"]),
-        ({"tracing": {"anything": 1}, "tool_choice": {"x": 1}}, [f"{CHOICE}.x"]),
+        ({"tracing": {"x": 1}, "tool_choice": {"x": 1}}, ["session.tracing.x", f"{CHOICE}.x"]),
         ({"tools": "x", "audio": None}, []),
         ("x", []),
     ],

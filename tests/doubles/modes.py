@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Kind = Literal["ok", "status", "hang", "reset", "midcut", "malformed", "slow", "raw"]
+Kind = Literal["ok", "status", "hang", "reset", "midcut", "malformed", "stall", "slow", "raw"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,8 +15,8 @@ class Mode:
     Attributes:
         kind: `ok` answers well; `status` with an HTTP error; `hang` never; `reset` aborts the
             connection unanswered; `midcut` ends it after `after` pieces; `malformed` sends, after
-            `after` pieces, what cannot be read; `slow` waits `pause_s` before each piece; `raw`
-            sends `pieces` and nothing else.
+            `after` pieces, what cannot be read; `stall` sends nothing more after `after` pieces;
+            `slow` waits `pause_s` before each piece; `raw` sends `pieces` and nothing else.
         pieces: Sent instead of what the double would make up, in any kind that streams.
         body: Of a `status`; None is what the vendor says.
         code: The vendor's name of the error, where a status has several.

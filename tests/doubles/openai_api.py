@@ -53,6 +53,8 @@ async def _chat(double: Double, request: web.Request, mode: Mode) -> web.StreamR
 
 
 def _event(chunk: Any) -> bytes:
+    if isinstance(chunk, bytes):
+        return chunk
     text = chunk if isinstance(chunk, str) else json.dumps(chunk, ensure_ascii=False)
     return f"data: {text}\n\n".encode()
 

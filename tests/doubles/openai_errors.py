@@ -6,7 +6,6 @@ from typing import Any
 
 from tests.doubles.modes import Mode
 
-
 _OPENAI: dict[int, tuple[str, str, str | None, str | None]] = {
     400: ("The request is not valid.", "invalid_request_error", None, None),
     401: (
@@ -44,8 +43,8 @@ _CODES: dict[str, tuple[str, str, str | None]] = {
         "invalid_request_error",
         "temperature",
     ),
-    "image": ("Invalid content type. image_url is only supported by certain models.",)
-    + (
+    "image": (
+        "Invalid content type. image_url is only supported by certain models.",
         "invalid_request_error",
         "messages.[0].content.[0].type",
     ),

@@ -7,10 +7,10 @@ from contextlib import asynccontextmanager
 
 from aiohttp import web
 
-from tests.doubles import openai_api
+from tests.doubles import deepgram, edge, elevenlabs, openai_api
 from tests.doubles.server import Double
 
-_VENDORS = (openai_api,)
+_VENDORS = (deepgram, edge, elevenlabs, openai_api)
 
 
 @asynccontextmanager

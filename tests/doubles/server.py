@@ -123,6 +123,12 @@ async def _logged(provider: str, request: web.Request) -> LoggedRequest:
     )
 
 
+async def left(request: web.Request) -> None:
+    """Wait until the client has closed the connection, of which aiohttp tells a handler nothing."""
+    while request.transport is not None and not request.transport.is_closing():  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+
+
 async def stream(
     request: web.Request, mode: Mode, pieces: list[bytes], content_type: str, garbage: bytes
 ) -> web.StreamResponse:
@@ -138,6 +144,9 @@ async def stream(
         if mode.kind == "malformed" and number == mode.after:
             await response.write(garbage)
             break
+        if mode.kind == "stall" and number == mode.after:
+            await left(request)
+            return response
         await asyncio.sleep(mode.pause_s)
         await response.write(piece)
     await response.write_eof()

@@ -13,7 +13,7 @@ import soundfile
 from fastapi import FastAPI
 
 import main
-from config import ServerSettings, SessionSettings, Settings
+from config import LlmSettings, McpSettings, ServerSettings, SessionSettings, Settings
 from processors.smart_turn import SmartTurn
 from processors.vad_engine import VadEngine
 from processors.vad_model import SileroModel
@@ -107,12 +107,16 @@ async def run_gateway(
     llm: LlmProvider | None = None,
     tts: TtsProvider | None = None,
     session: dict[str, Any] | None = None,
+    context_tokens: int = 28_000,
+    mcp: McpSettings | None = None,
     **server: Any,
 ) -> AsyncGenerator[Gateway]:
     """Serve the application with the scripted engines, or those given."""
     settings = Settings(
         server=ServerSettings.model_validate(server),
         session=SessionSettings.model_validate(session or {}),
+        llm=LlmSettings(context_tokens=context_tokens),
+        mcp=mcp or McpSettings(),
     )
     engines = Engines(
         stt or ScriptedSttProvider(SCRIPT.transcripts, SCRIPT.latency, SCRIPT.seed),

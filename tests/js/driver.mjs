@@ -2,7 +2,8 @@
 //
 //   in    say <file>   speak a recording (s16le mono 24 kHz)
 //         end          report the client's own state and leave
-//   out   {"said": "<file>"}   {"state": ...}   and whatever else the client reports
+//         any other line is an action of the client and its argument
+//   out   {"said": "<file>"}   {"did": "<line>"}   {"state": ...}   and what else it reports
 
 import { readFile } from 'node:fs/promises'
 import { createInterface } from 'node:readline'
@@ -54,17 +55,32 @@ class Microphone {
 /**
  * Carries out the commands until `end`.
  *
- * @param send Hands an ArrayBuffer of audio to the client.
+ * @param send Hands an ArrayBuffer of audio to the client; null when nobody speaks unasked.
  * @param chunkMs Audio per call of it.
+ * @param actions What else it can do, by name; each takes the rest of its line.
  * @param state Returns what the client knows about the conversation.
  */
-export async function obey({ send, chunkMs, state }) {
-  const microphone = new Microphone(send, chunkMs)
+export async function obey({ send, chunkMs, actions = {}, state }) {
+  const microphone = send && new Microphone(send, chunkMs)
   for await (const line of createInterface({ input: process.stdin })) {
-    const [command, file] = line.split(' ')
+    const [command] = line.split(' ', 1)
+    const argument = line.slice(command.length + 1)
     if (command === 'end') break
-    if (command === 'say') microphone.say(file, await readFile(file))
+    if (command === 'say') {
+      microphone.say(argument, await readFile(argument))
+      continue
+    }
+    await actions[command](argument)
+    report({ did: line })
   }
-  microphone.stop()
+  microphone?.stop()
+  // The last events may have come together with the command: they are read first.
+  await new Promise(setImmediate)
+  await new Promise(setImmediate)
   report({ state: state() })
+}
+
+/** A recording as an ArrayBuffer of its own. */
+export async function recording(file) {
+  return new Uint8Array(await readFile(file)).buffer
 }

@@ -286,6 +286,35 @@ async def test_audio_of_another_rate_is_resampled_clause_by_clause() -> None:
     assert samples == {"One.": 24_000, " Two.": 24_000}
 
 
+@pytest.mark.parametrize("speed", [0.25, 0.8, 1.5])
+@pytest.mark.parametrize("rate_hz", [16_000, 24_000])
+async def test_speech_is_stretched_clause_by_clause_and_its_words_with_it(
+    speed: float, rate_hz: int
+) -> None:
+    seen: list[ResponseEvent] = []
+    outlet = ResponseOutlet(seen.append)
+    outlet.open("r1")
+    second = (np.sin(np.arange(rate_hz) * 0.05) * 8000).astype(np.int16).tobytes()
+    chunks = [second[start : start + 1000] for start in range(0, len(second), 1000)]
+    line = Line(SpeechTap(outlet))
+    await line.push(ResponseBeginFrame("r1", request(), stretch=speed))
+    for text in ("One.", " Two."):
+        words = WordTimesFrame((WordTime(0, 3, 0), WordTime(3, 4, 600)))
+        await line.push(clause(text), words)
+        await line.push(*(audio(chunk, rate_hz=rate_hz) for chunk in chunks))
+    await line.push(END)
+
+    samples: list[int] = []
+    for event in seen:
+        if isinstance(event, SpeechText):
+            samples.append(0)
+        elif isinstance(event, SpeechAudio):
+            samples[-1] += len(event.pcm) // 2
+        elif isinstance(event, SpeechWords):
+            assert [word.start_ms for word in event.words] == [0, round(600 / speed)]
+    assert samples == [round(24_000 / speed)] * 2
+
+
 async def test_how_a_response_ended_is_told_once() -> None:
     seen: list[ResponseEvent] = []
     outlet = ResponseOutlet(seen.append)

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from pydantic import SecretStr
 
-from providers.openai_errors import Endpoint
-from tests.doubles import Double
+from providers.endpoint import Endpoint
+from tests.doubles import Double, Mode
 
 KEY = "sk-test-0123456789-very-secret"
-STALL_S = 0.3
+PATIENCE_S = 10.0
+"""Longer than anything here takes, on however busy a machine."""
+STALL_S = 0.6
+"""For tests of what is too slow."""
+
+
+def deadline_s(mode: Mode) -> float:
+    """How long to wait for an answer of this mode."""
+    return STALL_S if mode.kind in ("hang", "stall", "slow") else PATIENCE_S
 
 
 def endpoint(double: Double, provider: str, model: str = "gone") -> Endpoint:

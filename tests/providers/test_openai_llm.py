@@ -48,7 +48,7 @@ from tests.doubles import (
     status,
 )
 from tests.doubles.openai_api import chat_chunk, usage
-from tests.providers.endpoints import KEY, STALL_S, at, endpoint
+from tests.providers.endpoints import KEY, PATIENCE_S, STALL_S, at, deadline_s, endpoint
 from tests.providers.service_line import ServiceLine, eventually, running
 
 PROVIDERS: dict[str, type[OpenAiLlmProvider]] = {
@@ -69,7 +69,8 @@ SCRIPT = parse_script(
     """
 version: 1
 rules:
-  - {id: tool, when: {user: {any: [weather]}}, do: [{say: Wait.}, {tool: get_weather, args: {city: Paris}}]}
+  - {id: tool, when: {user: {any: [weather]}},
+     do: [{say: Wait.}, {tool: get_weather, args: {city: Paris}}]}
   - {id: two, when: {user: {any: [both]}},
      do: [{tool: get_weather, args: {city: Rome}}, {tool: get_weather, args: {city: Oslo}}]}
   - {id: broken, when: {user: {any: [break]}}, do: [{say: Well now.}, {fault: llm.error}]}
@@ -156,7 +157,7 @@ async def session(
     double: Double, name: str = "openai", base_url: str = "", **options: Any
 ) -> AsyncIterator[Session]:
     where = at(base_url, name) if base_url else endpoint(double, name)
-    provider = PROVIDERS[name](where, **{"stall_s": STALL_S, **options})
+    provider = PROVIDERS[name](where, **{"stall_s": PATIENCE_S, **options})
     await provider.start()
     try:
         async with running(provider.create_service()) as line:
@@ -276,7 +277,7 @@ async def test_a_session_goes_on(double: Double) -> None:
 
 async def test_an_interruption_closes_the_request(double: Double) -> None:
     double.once("openai", Mode("slow", pause_s=0.05))
-    async with session(double, stall_s=5) as talk:
+    async with session(double) as talk:
         await talk.begin(request("hello there"))
         await eventually(talk.texts)
         await talk.interrupt()
@@ -338,6 +339,13 @@ ROME, OSLO = ("f", '{"a":"Rome"}', True), ("g", '{"a":"Oslo"}', True)
             [ROME, OSLO],
             "tool_calls",
             id="all at index 0 in one piece, finish says stop",
+        ),
+        pytest.param(
+            [call(fragment(0, "c1", "f")), call(fragment(0, "c2", "f", '{"a":"Rome"}')), CALLS],
+            [],
+            [("f", "{}", True), ROME],
+            "tool_calls",
+            id="only the ids tell two calls apart",
         ),
         pytest.param(
             [call(fragment(3, None, "f")), call(fragment(3, arguments='{"a":"Rome"}')),
@@ -548,7 +556,7 @@ FAILURES: list[tuple[str, Mode, ErrorCategory, str]] = [
         "openai",
         status(401),
         C.AUTHENTICATION,
-        "refused the API key (HTTP 401): check OPENAI_API_KEY",
+        "the API key (HTTP 401): check OPENAI_API_KEY",
     ),
     ("openai", status(403), C.AUTHENTICATION, "denied access (HTTP 403)"),
     ("openai", status(404), C.INVALID_REQUEST, "has no model 'gone'"),
@@ -589,14 +597,23 @@ BROKEN_STREAMS: list[tuple[Mode, ErrorCategory, str]] = [
         C.RATE_LIMIT,
         "is limiting requests",
     ),
+    (Mode("stall", after=3), C.TIMEOUT, "did not answer in time"),
+    # Signs of life of the connection, of a proxy for one, are none of the model.
+    (Mode("slow", pause_s=0.1, pieces=(b": ping\n\n",) * 20), C.TIMEOUT, "did not answer in time"),
     (Mode("slow", pause_s=STALL_S * 2), C.TIMEOUT, "did not answer in time"),
 ]
 
 
 async def assert_fails_and_recovers(
-    double: Double, name: str, category: ErrorCategory, message: str, texts: list[str]
+    double: Double,
+    name: str,
+    modes: list[Mode],
+    category: ErrorCategory,
+    message: str,
+    texts: list[str],
 ) -> None:
-    async with session(double, name) as talk:
+    double.once(name, *modes)
+    async with session(double, name, stall_s=deadline_s(modes[0])) as talk:
         frames = await talk.ask("hello there")
         failure = failed(frames)
         assert (failure.stage, failure.category) == (Stage.LLM, category)
@@ -616,8 +633,7 @@ async def assert_fails_and_recovers(
 async def test_a_failure_is_typed_and_the_next_response_works(
     double: Double, name: str, mode: Mode, category: ErrorCategory, message: str
 ) -> None:
-    double.once(name, mode)
-    await assert_fails_and_recovers(double, name, category, message, [])
+    await assert_fails_and_recovers(double, name, [mode], category, message, [])
 
 
 async def test_a_connection_that_breaks_unanswered_is_tried_once_more(double: Double) -> None:
@@ -628,8 +644,9 @@ async def test_a_connection_that_breaks_unanswered_is_tried_once_more(double: Do
 
 
 async def test_a_server_that_keeps_resetting_fails(double: Double) -> None:
-    double.once("openai", RESET, RESET)
-    await assert_fails_and_recovers(double, "openai", C.CONNECTIVITY, "broke the connection", [])
+    await assert_fails_and_recovers(
+        double, "openai", [RESET, RESET], C.CONNECTIVITY, "broke the connection", []
+    )
 
 
 @pytest.mark.parametrize(
@@ -640,14 +657,13 @@ async def test_a_server_that_keeps_resetting_fails(double: Double) -> None:
 async def test_a_stream_that_breaks_keeps_what_was_said(
     double: Double, mode: Mode, category: ErrorCategory, message: str
 ) -> None:
-    double.once("openai", mode)
     spoken = [] if mode.kind == "slow" else ["You", " said:"]
-    await assert_fails_and_recovers(double, "openai", category, message, spoken)
+    await assert_fails_and_recovers(double, "openai", [mode], category, message, spoken)
 
 
 async def test_a_slow_trickle_is_no_failure(double: Double) -> None:
-    double.once("openai", Mode("slow", pause_s=STALL_S / 4))
-    async with session(double) as talk:
+    double.once("openai", Mode("slow", pause_s=STALL_S / 5))
+    async with session(double, stall_s=STALL_S) as talk:
         assert told(await talk.ask("hello there")) == HELLO
 
 
@@ -687,6 +703,7 @@ async def test_no_secret_reaches_a_log(double: Double, caplog: pytest.LogCapture
 async def test_all_sessions_share_one_client() -> None:
     provider = OpenAiLlmProvider(at("http://127.0.0.1:9/v1", "openai"))
     await provider.start()
-    clients = {id(provider.create_service().create_client()) for _ in range(5)}
+    services: list[Any] = [provider.create_service() for _ in range(5)]
+    clients = {id(service.create_client()) for service in services}
     await provider.close()
     assert len(clients) == 1

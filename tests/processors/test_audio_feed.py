@@ -1,0 +1,153 @@
+"""Whose audio the recogniser hears, however fast it is appended."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+from pipecat.frames.frames import (
+    Frame,
+    InputAudioRawFrame,
+    VADUserStartedSpeakingFrame,
+    VADUserStoppedSpeakingFrame,
+)
+
+from core.messages import (
+    CloseSegment,
+    ConfigureVad,
+    DropSegment,
+    FeedAudio,
+    OpenSegment,
+    VadSpeechStarted,
+    VadSpeechStopped,
+)
+from processors.audio_feed import AudioFeed
+from processors.vad_engine import VadEngine
+from protocol import ServerVad
+from tests.fakes import FakeVadEngine
+
+MS = 24
+LOUD = 8000
+
+
+class LoudnessModel:
+    """Speech is what is loud."""
+
+    def run(self, windows: Any, state: Any) -> tuple[Any, Any]:
+        loud = np.abs(windows[:, 64:]).mean(axis=1) > 0.05
+        return loud.astype(np.float32), state
+
+
+def tone(ms: int) -> bytes:
+    time = np.arange(ms * MS) / 24_000
+    return (LOUD * np.sin(2 * np.pi * 440 * time)).astype("<i2").tobytes()
+
+
+def silence(ms: int) -> bytes:
+    return bytes(2 * ms * MS)
+
+
+class Feed:
+    """An `AudioFeed` driven as the core drives it, from audio appended at once."""
+
+    def __init__(self, vad: Any) -> None:
+        self.heard: list[float] = []
+        self.events: list[Any] = []
+        self.caught_up = 0
+        self._rate = 16_000
+        self.feed = AudioFeed(vad, None, self._to_recogniser, self.events.append, self._count)
+
+    def _count(self) -> None:
+        self.caught_up += 1
+
+    async def _to_recogniser(self, frame: Frame) -> None:
+        match frame:
+            case VADUserStartedSpeakingFrame():
+                self.heard.append(0.0)
+            case InputAudioRawFrame():
+                self.heard[-1] += len(frame.audio) / 32
+            case VADUserStoppedSpeakingFrame():
+                pass
+            case _:
+                raise AssertionError(frame)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        task = asyncio.create_task(self.feed.run())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+
+    async def until(self, condition: Any) -> None:
+        async with asyncio.timeout(5):
+            while not condition():
+                await asyncio.sleep(0)
+
+
+async def test_words_behind_a_turn_are_not_heard_as_part_of_it() -> None:
+    engine = VadEngine(LoudnessModel(), tick_s=0)  # type: ignore[arg-type]  # a double
+    feed = Feed(engine)
+    audio = silence(500) + tone(1000) + silence(1000) + tone(1000) + silence(1000)
+    async with feed.running():
+        feed.feed.put(ConfigureVad(0, ServerVad(silence_duration_ms=500)))
+        feed.feed.put(FeedAudio(audio))
+        await feed.until(lambda: feed.events)
+        assert isinstance(feed.events[0], VadSpeechStarted)
+        # The core opens the turn with all it has, which is already more than the turn.
+        start = 400 * MS
+        feed.feed.put(OpenSegment("a", audio[2 * start :]))
+        await feed.until(lambda: len(feed.events) >= 2)
+        stopped = feed.events[1]
+        assert isinstance(stopped, VadSpeechStopped)
+        end = stopped.end_sample + 500 * MS
+        feed.feed.put(CloseSegment("a", end))
+        feed.feed.put(OpenSegment("b", audio[2 * end :]))
+        feed.feed.put(CloseSegment("b", len(audio) // 2))
+        await feed.until(lambda: len(feed.heard) == 2 and feed.heard[1] > 0)
+        await feed.until(lambda: not feed.feed.behind)
+        await asyncio.sleep(0.05)
+    total_ms = len(audio) / 48 - 400
+    assert feed.heard[0] == pytest.approx((end - start) / MS, abs=1)
+    assert sum(feed.heard) == pytest.approx(total_ms, abs=1)
+    await engine.close()
+
+
+async def test_without_turn_detection_the_recogniser_hears_audio_as_it_comes() -> None:
+    feed = Feed(FakeVadEngine())
+    async with feed.running():
+        feed.feed.put(OpenSegment("a", b""))
+        for _ in range(5):
+            feed.feed.put(FeedAudio(tone(100)))
+        await feed.until(lambda: feed.heard and feed.heard[0] > 400)
+        feed.feed.put(CloseSegment("a", 500 * MS))
+        await feed.until(lambda: feed.heard[0] == pytest.approx(500, abs=1))
+
+
+async def test_a_dropped_segment_is_not_decoded_to_its_end() -> None:
+    engine = VadEngine(LoudnessModel(), tick_s=0)  # type: ignore[arg-type]  # a double
+    feed = Feed(engine)
+    async with feed.running():
+        feed.feed.put(ConfigureVad(0, ServerVad()))
+        feed.feed.put(FeedAudio(tone(400)))
+        feed.feed.put(OpenSegment("a", tone(400)))
+        feed.feed.put(DropSegment("a"))
+        feed.feed.put(OpenSegment("b", b""))
+        await feed.until(lambda: len(feed.heard) == 2)
+    assert feed.heard[0] <= 400
+    await engine.close()
+
+
+async def test_it_says_when_it_is_behind_and_when_no_longer() -> None:
+    feed = Feed(FakeVadEngine())
+    for _ in range(30):
+        feed.feed.put(FeedAudio(silence(100)))
+    assert feed.feed.behind
+    async with feed.running():
+        await feed.until(lambda: not feed.feed.behind)
+    assert feed.caught_up == 1
