@@ -408,11 +408,20 @@ class _RedactKeys(logging.Filter):
         return True
 
 
+class _PassOver(logging.Filter):
+    """Drops what uvicorn logs as an error of ours after each refused upgrade: it counts only an
+    accepted one as an answer."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return "without completing handshake" not in record.getMessage()
+
+
 def _keep_keys_out_of_server_logs() -> None:
     for name in ("uvicorn.error", "uvicorn.access"):
         server_logger = logging.getLogger(name)
         if not any(isinstance(entry, _RedactKeys) for entry in server_logger.filters):
             server_logger.addFilter(_RedactKeys())
+            server_logger.addFilter(_PassOver())
     # At DEBUG the websockets library writes every header and frame through this logger, keys
     # and audio included.
     server_logger = logging.getLogger("uvicorn.error")

@@ -24,6 +24,7 @@ from protocol import (
     InputAudioAppend,
     InputAudioClear,
     InvalidRequest,
+    ResponseCreated,
     ResponseDone,
     ResponseView,
     ServerEvent,
@@ -162,6 +163,7 @@ class RealtimeSession:
         self._turnstile = turnstile
         self._started_s = time.monotonic()
         self._responses = 0
+        self._response_began_s: dict[str, float] = {}
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_s: float | None = None
         self._flowing = True
@@ -316,6 +318,8 @@ class RealtimeSession:
                     if isinstance(output, SessionCreated | SessionUpdated):
                         input_format = output.session.settings.audio.input.format
                         self._connection.codec.set_input(input_format.type)
+                    elif isinstance(output, ResponseCreated):
+                        self._response_began_s[output.response.id] = time.monotonic()
                     elif isinstance(output, ResponseDone):
                         self._responses += 1
                         self._log(output.response)
@@ -325,10 +329,11 @@ class RealtimeSession:
     def _log(self, response: ResponseView) -> None:
         usage = response.usage or Usage()
         logger.info(
-            "%s %s %s, tokens: %d in, %d out%s",
+            "%s %s %s after %d ms, tokens: %d in, %d out%s",
             self.id,
             response.id,
             response.status,
+            1000 * (time.monotonic() - self._response_began_s.pop(response.id)),
             usage.input_tokens,
             usage.output_tokens,
             " (text estimated)" if usage.estimated else "",

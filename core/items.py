@@ -52,6 +52,20 @@ def duplicate_item(item_id: str) -> InvalidRequest:
     )
 
 
+def check_id(item: Item) -> None:
+    """Refuse an id that means something else.
+
+    Raises:
+        InvalidRequest: `root` is the place in front of all items.
+    """
+    if item.id == "root":
+        raise InvalidRequest(
+            ErrorCode.INVALID_VALUE,
+            "Invalid value: 'root'. It names the beginning of the conversation. Use another id.",
+            "item.id",
+        )
+
+
 def with_ids(item: Item, new_id: Callable[[str], str]) -> Item:
     """The item with ids for those the client left out."""
     if not item.id:

@@ -686,6 +686,7 @@ class Machine:
         return entry
 
     def _create_item(self, event: ItemCreate, now: float) -> list[Output]:
+        items.check_id(event.item)
         item = items.with_ids(event.item, self._new_id)
         if item.id in self._conversation or self._is_announced(item.id):
             raise items.duplicate_item(item.id)

@@ -101,8 +101,9 @@ class PocketsphinxProvider:
             )
             for _ in range(self._worker_count)
         )
-        # Loads behind the start-up; an utterance that comes earlier waits in the pipe.
-        self.workers[0].start()
+        # They load behind the start-up; an utterance that comes earlier waits in the pipe.
+        for worker in self.workers:
+            worker.start()
 
     async def close(self) -> None:
         await asyncio.gather(*(worker.close() for worker in self.workers))

@@ -75,13 +75,14 @@ class EngineChannel:
     """The engine's end: a blocking inbox fed by a reader thread, and `send`.
 
     Takes over the process: file descriptor 1 points at stderr from here on, because native
-    libraries print to it; SIGINT is ignored, because Ctrl-C reaches the whole process group
-    while the server decides when its engines go; and the process exits the moment the server's
+    libraries print to it; SIGINT and SIGTERM are ignored, because Ctrl-C and service managers
+    signal the whole process group while the server decides when its engines go; and the process exits the moment the server's
     end of the pipe closes, whatever the main thread is doing.
     """
 
     def __init__(self) -> None:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
         self._output: BinaryIO = os.fdopen(os.dup(1), "wb")
         os.dup2(2, 1)
         self._inbox: SimpleQueue[Message] = SimpleQueue()

@@ -138,3 +138,8 @@ def test_a_manual_response_waits_for_every_word_before_it() -> None:
     outputs = core.raw(m.TranscriptFinal("item_1", "first"))
     assert isinstance(outputs[0], m.StartResponse)
     assert [x.text for x in outputs[0].request.messages] == ["first", "second"]
+
+
+def test_root_is_a_place_and_no_name() -> None:
+    core = Core()
+    assert core(user_text("a", "root")) == ["error invalid_value None"]

@@ -8,6 +8,7 @@ import pytest
 
 import protocol as p
 from core import messages as m
+from core.items import audio_of
 from core.machine import Policy
 from tests.core.kit import MANUAL, SAMPLES_PER_MS, TRANSCRIBED, Core, manual, pcm
 
@@ -167,7 +168,7 @@ def test_appends_are_counted_once_over_commits() -> None:
         core.raw(p.InputAudioCommit())
     for output in core.log:
         if isinstance(output, p.ItemAdded):
-            lengths.append(len(p.item_content(output.item)[0].audio) // 48)  # type: ignore[union-attr]
+            lengths.append(len(audio_of(output.item)) // 48)
     assert lengths == [100, 250, 1000]
 
 
@@ -178,8 +179,7 @@ def test_item_audio_is_the_very_audio_of_the_turn() -> None:
     core(m.VadSpeechStarted(0, 800 * SAMPLES_PER_MS))
     outputs = core.raw(m.VadSpeechStopped(0, 1200 * SAMPLES_PER_MS))
     added = next(o for o in outputs if isinstance(o, p.ItemAdded))
-    audio = p.item_content(added.item)[0].audio  # type: ignore[union-attr]
-    assert audio == b"".join(pcm(100, fill) for fill in range(5, 17))
+    assert audio_of(added.item) == b"".join(pcm(100, fill) for fill in range(5, 17))
 
 
 def test_short_manual_commit_says_how_much_there_is() -> None:

@@ -182,7 +182,7 @@ class Author:
             "threshold": self._rng.choice((0, 0.2, 0.9, 1)),
             "prefix_padding_ms": self._rng.choice((0, 300, 1000)),
             "silence_duration_ms": self._rng.choice((0, 200, 500, 2000)),
-            "idle_timeout_ms": self._rng.choice((None, 5000, 30_000)),
+            "idle_timeout_ms": self._rng.choice((None, 5000, 5000, 30_000)),
         }
         if self._beta:
             del own["idle_timeout_ms"]
@@ -287,8 +287,10 @@ class Author:
             for item_id, item in self._mirror.items.items()
             if item.get("role") == "assistant" and not item_id.startswith("own_")
         ]
-        return self._rng.choice(spoken[-6:]) if spoken and self._rng.random() < 0.8 else (
-            self._item_id()
+        return (
+            self._rng.choice(spoken[-6:])
+            if spoken and self._rng.random() < 0.8
+            else (self._item_id())
         )
 
     # --- responses

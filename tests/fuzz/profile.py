@@ -38,7 +38,7 @@ class Profile:
 
 
 def draw(rng: random.Random, number: int) -> Profile:
-    """A session like any that might come; by number, sessions of each dialect and kind take turns."""
+    """A session like any that might come; dialects and kinds take turns by its number."""
     kind: SessionKind = "transcription" if number % 8 in (3, 6) else "realtime"
     session = SessionSettings(
         output_lead_ms=rng.choice((0, 400, 5000)),

@@ -51,9 +51,7 @@ def judge(
         silent = _kind(event) == _SILENT
         ids = error_ids(message.frame, event)
         free = [
-            index
-            for index in range(0 if silent else position, len(events))
-            if index not in claimed
+            index for index in range(0 if silent else position, len(events)) if index not in claimed
         ]
         # An error with its id is surely its own; a response may have begun for another reason.
         found = next((index for index in free if _is_error(events[index], ids)), None)
@@ -78,8 +76,10 @@ def judge(
             others = [other["type"] for other in events if other is not reply]
             problems.append(f"I9: a refused {_kind(event)} also caused {others}")
         if message.valid and error["code"] not in _excuses(event, mirror if quiet else None):
-            problems.append(f"a right {_kind(event)} was refused: {error['code']} "
-                            f"{error['param']} {error['message']}")
+            problems.append(
+                f"a right {_kind(event)} was refused: {error['code']} "
+                f"{error['param']} {error['message']}"
+            )
     for index, event in enumerate(events):
         if event["type"] == "error" and index not in claimed:
             error = event["error"]
@@ -228,9 +228,7 @@ def _response_excuses(event: Event, mirror: Mirror | None) -> set[str]:
 # --- what an update shows ----------------------------------------------------------------------
 
 
-def _echo_problems(
-    message: Send, event: Event | None, reply: Event, mirror: Mirror
-) -> list[str]:
+def _echo_problems(message: Send, event: Event | None, reply: Event, mirror: Mirror) -> list[str]:
     session = reply.get("session", {})
     if event is not None and event.get("session") in ({}, {"type": mirror.kind}):
         # An update that changes nothing shows that nothing was changed since the last one.

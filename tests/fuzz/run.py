@@ -283,7 +283,7 @@ class Run:
         if not over:
             fed = sum(len(entry.pcm) // 2 for entry in entries if isinstance(entry, m.FeedAudio))
             problems += self._ledger.settle(fed)
-        if over and self._socket.closed[0] != 1001:
+        if self._socket.closed is not None and self._socket.closed[0] != 1001:
             problems.append(f"the server closed with {self._socket.closed}")
         if not over and self._connection.outbox_bytes:
             problems.append(f"{self._connection.outbox_bytes} bytes stay in the outbox")

@@ -10,9 +10,12 @@ from tests.fuzz.author import Author
 from tests.fuzz.mirror import Mirror
 from tests.fuzz.mutations import as_frame, garbage, spoiled, torn
 from tests.fuzz.steps import MAX_EVENT_ID_CHARS, Engines, Send, Step, Wait, event_of
+from tests.fuzz.values import audio
 
 _WAITS_S = (0.02, 0.1, 0.1, 0.5, 2.0, 6.0, 20.0)
 _SETTLING = ("session.update", "transcription_session.update")
+_SILENCE_BYTES = 150_000
+_PATIENCE_S = 6.0
 
 
 class Script(Protocol):
@@ -59,23 +62,33 @@ class Improvised:
         self._wire = wire
         self._sent: list[dict[str, Any]] = []
         self._author: Author | None = None
+        self._planned: list[Step] = []
 
     def next(self, mirror: Mirror) -> Step | None:
         if self._author is None:
             self._author = Author(self._rng, mirror, mcp=not self._wire)
         if self._left == 0:
             return None
+        if self._planned:
+            return self._planned.pop(0)
         if not self._wire and self._told:
             chance = self._rng.random()
             if chance < 0.35:
                 return Engines(self._rng.getrandbits(32), alone=self._rng.random() < 0.7)
             if chance < 0.38:
                 return Wait(self._rng.choice(_WAITS_S))
+            if chance < 0.41 and _may_speak_unasked(mirror):
+                self._planned = self._silence()
         self._left -= 1
         if not self._told:
             self._told = True
             return self._telling(self._author, mirror.dialect)
         return self._message(self._author)
+
+    def _silence(self) -> list[Step]:
+        """A user who says nothing for longer than the model waits."""
+        frame = {"type": "input_audio_buffer.append", "audio": audio(self._rng, _SILENCE_BYTES)}
+        return [Wait(_PATIENCE_S), Send(as_frame(self._rng, frame), valid=True), Wait(_PATIENCE_S)]
 
     def _telling(self, author: Author, dialect: str) -> Send:
         """The first update of a client that speaks one dialect without saying so."""
@@ -114,3 +127,10 @@ class Improvised:
         event_id: object = event.get("event_id")
         known = isinstance(event_id, str) and 0 < len(event_id) <= MAX_EVENT_ID_CHARS
         return not known or event.get("type") in _SETTLING
+
+
+def _may_speak_unasked(mirror: Mirror) -> bool:
+    """Whether the session has an idle timeout, and nobody speaks."""
+    heard = mirror.session.get("audio", {}).get("input", {})
+    detection = heard.get("turn_detection") or {}
+    return bool(detection.get("idle_timeout_ms")) and mirror.announced is None
