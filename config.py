@@ -55,6 +55,27 @@ def _http_url(value: str | None) -> str | None:
 HTTP_URL = AfterValidator(_http_url)
 
 
+def _engines(*known: str) -> AfterValidator:
+    """One engine, or several behind commas: the first serves, the others are its backups."""
+
+    def check(value: str) -> str:
+        names = engine_names(value)
+        if not names or len(set(names)) < len(names) or not set(names) <= {*known}:
+            quoted = [f"'{name}'" for name in known]
+            allowed = f"{', '.join(quoted[:-1])} or {quoted[-1]}"
+            raise PydanticCustomError(
+                "engines", "{allowed}, or several of them, each once", {"allowed": allowed}
+            )
+        return ",".join(names)
+
+    return AfterValidator(check)
+
+
+def engine_names(value: str) -> tuple[str, ...]:
+    """The engines of a stage in the order they are tried."""
+    return tuple(name for part in value.split(",") if (name := part.strip()))
+
+
 class ServerSettings(_Section):
     """Where the gateway listens and whom it lets in."""
 
@@ -99,6 +120,10 @@ class SessionSettings(_Section):
         int, Field(ge=100, le=600_000), Env("GENERATION_TIMEOUT_MS")
     ] = 30_000
     """How long a response may go without anything new from its engines before it fails."""
+    profiles: Annotated[FilePath | None, Env("PROFILES_FILE")] = None
+    """YAML file that gives model names stacks of their own; unset = one stack for every name."""
+    failover_retry_s: Annotated[int, Field(ge=1, le=86_400), Env("FAILOVER_RETRY_SECONDS")] = 60
+    """How long an engine that failed is spared where it has a backup."""
 
 
 class VadSettings(_Section):
@@ -157,7 +182,8 @@ class SttSettings(_Section):
     """Speech to text."""
 
     provider: Annotated[
-        Literal[
+        str,
+        _engines(
             "auto",
             "deepgram",
             "openai_whisper",
@@ -165,10 +191,12 @@ class SttSettings(_Section):
             "local_whisper",
             "pocketsphinx",
             "scripted",
-        ],
+        ),
         Env("STT_PROVIDER"),
     ] = "auto"
-    """Engine; auto takes the best one that is configured."""
+    """Engine, and its backups behind commas; auto takes the best one that is configured."""
+    final_timeout_ms: Annotated[int, Field(ge=100, le=600_000), Env("STT_FINAL_TIMEOUT_MS")] = 5000
+    """How long an engine that has a backup may take for a turn's transcript."""
     request_timeout_ms: Annotated[int, Field(ge=100, le=600_000), Env("STT_REQUEST_TIMEOUT_MS")] = (
         10_000
     )
@@ -214,9 +242,13 @@ class LlmSettings(_Section):
     """The language model."""
 
     provider: Annotated[
-        Literal["auto", "openai", "siliconflow", "ollama", "scripted"], Env("LLM_PROVIDER")
+        str,
+        _engines("auto", "openai", "siliconflow", "ollama", "scripted"),
+        Env("LLM_PROVIDER"),
     ] = "auto"
-    """Engine; auto takes the best one that is configured."""
+    """Engine, and its backups behind commas; auto takes the best one that is configured."""
+    ttft_timeout_ms: Annotated[int, Field(ge=100, le=600_000), Env("LLM_TTFT_TIMEOUT_MS")] = 5000
+    """How long a model that has a backup may take for the first token of a reply."""
     script: Annotated[FilePath | None, Env("SCRIPT_FILE")] = None
     """YAML file the scripted responder plays; unset = the one that is shipped."""
     # The bounds are those of the session object, where this value is the default.
@@ -238,10 +270,15 @@ class TtsSettings(_Section):
     """Text to speech."""
 
     provider: Annotated[
-        Literal["auto", "elevenlabs", "edge_tts", "openai_tts", "siliconflow", "espeak", "tone"],
+        str,
+        _engines("auto", "elevenlabs", "edge_tts", "openai_tts", "siliconflow", "espeak", "tone"),
         Env("TTS_PROVIDER"),
     ] = "auto"
-    """Engine; auto takes the best one that is configured."""
+    """Engine, and its backups behind commas; auto takes the best one that is configured."""
+    first_audio_timeout_ms: Annotated[
+        int, Field(ge=100, le=600_000), Env("TTS_FIRST_AUDIO_TIMEOUT_MS")
+    ] = 3000
+    """How long a voice that has a backup may take for the first audio of a clause."""
     stall_timeout_ms: Annotated[int, Field(ge=100, le=600_000), Env("TTS_STALL_TIMEOUT_MS")] = (
         10_000
     )
@@ -342,10 +379,7 @@ def load_settings(
     Raises:
         ConfigError: naming the first variable with a bad value and what it may be.
     """
-    environ = os.environ if environ is None else environ
-    raw = _read_env_file(env_file) | {
-        name: value for name, value in environ.items() if value.strip()
-    }
+    raw = read_environment(environ, env_file)
     tree: dict[str, dict[str, Any]] = {section: {} for section in Settings.model_fields}
     for name, row in VARIABLES.items():
         if name in raw:
@@ -356,6 +390,20 @@ def load_settings(
         raise _config_error(exc, raw) from None
     _check_together(settings)
     return settings
+
+
+def read_environment(
+    environ: Mapping[str, str] | None = None, env_file: Path | None = Path(".env")
+) -> dict[str, str]:
+    """All variables that are set, those of the environment ahead of those of the file.
+
+    Raises:
+        ConfigError: the file cannot be read.
+    """
+    environ = os.environ if environ is None else environ
+    return _read_env_file(env_file) | {
+        name: value for name, value in environ.items() if value.strip()
+    }
 
 
 def _read_env_file(path: Path | None) -> dict[str, str]:

@@ -12,6 +12,11 @@ SERVER_OWNED = frozenset({"type", "object", "id", "expires_at", "client_secret",
 """Fields a client may send back and the server keeps: kind and model are the connection's."""
 
 
+Json = dict[str, Any]
+MERGED_BY_TYPE = frozenset({"turn_detection", "noise_reduction"})
+NULLABLE = MERGED_BY_TYPE | {"transcription"}
+
+
 def merge_session(current: Session, patch: Mapping[str, Any], defaults: Session) -> Session:
     """The session after `patch`, a GA-shaped `session` object.
 
@@ -29,7 +34,7 @@ def merge_session(current: Session, patch: Mapping[str, Any], defaults: Session)
         if key in SERVER_OWNED:
             continue
         if key == "audio" and isinstance(value, dict):
-            _merge_audio(merged["audio"], value, fallback["audio"])
+            _merge_audio(merged["audio"], cast(Json, value), fallback["audio"])
         else:
             merged[key] = _or_default(Session, key, value, fallback)
     return validate(Session, merged, "session")
@@ -70,23 +75,20 @@ def _merge_audio(
         if not isinstance(changes, dict):
             merged[side] = changes if changes is not None else fallback[side]
             continue
-        for key, value in changes.items():
-            if key in ("turn_detection", "noise_reduction") and isinstance(value, dict):
-                merged[side][key] = _merge_typed(merged[side].get(key), value, fallback[side][key])
-            elif value is None and key not in (
-                "transcription",
-                "noise_reduction",
-                "turn_detection",
-            ):
+        for key, value in cast(Json, changes).items():
+            if key in MERGED_BY_TYPE and isinstance(value, dict):
+                current = merged[side].get(key)
+                merged[side][key] = _merge_typed(current, cast(Json, value), fallback[side][key])
+            elif value is None and key not in NULLABLE:
                 merged[side][key] = fallback[side].get(key)
             else:
                 merged[side][key] = value
 
 
-def _merge_typed(current: Any, patch: dict[str, Any], fallback: Any) -> dict[str, Any]:
+def _merge_typed(current: Any, patch: Json, fallback: Any) -> Json:
     """Merge an object that has a `type`: with the one in force, else with the type's defaults."""
-    for base in (current, fallback):
-        if isinstance(base, dict) and patch.get("type", base.get("type")) == base.get("type"):
+    for base in cast("tuple[Json | None, ...]", (current, fallback)):
+        if base is not None and patch.get("type", base["type"]) == base["type"]:
             return {**base, **patch}
     return patch
 

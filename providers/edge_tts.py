@@ -79,6 +79,10 @@ class EdgeTtsProvider:
     def create_service(self) -> EdgeTTSService:
         return EdgeTTSService(self)
 
+    def knows_voice(self, name: str) -> bool:
+        """Whether the name is one of the map, or can be one of the service."""
+        return name in self._voices or _VOICE.fullmatch(name) is not None
+
     def voice_for(self, name: str) -> str:
         """The voice for a name that a client uses."""
         return self._voices.get(name) or (name if _VOICE.fullmatch(name) else self._voice)

@@ -32,21 +32,32 @@ class EspeakProvider:
     Args:
         voice: Voice of responses that name none, or one espeak-ng lacks.
         rate_wpm: Words per minute at speed 1.
+        worker: That of another provider, to share its process.
     """
 
     name: ClassVar[str] = "espeak"
 
-    def __init__(self, *, voice: str = "en-us", rate_wpm: int = 170) -> None:
+    def __init__(
+        self, *, voice: str = "en-us", rate_wpm: int = 170, worker: EngineWorker | None = None
+    ) -> None:
         self._voice = voice
         self._rate_wpm = rate_wpm
         self.speeds = (_SLOWEST_WPM / rate_wpm, _FASTEST_WPM / rate_wpm)
         self._unknown_voices: set[str] = set()
-        self.worker = EngineWorker(
+        self.worker = worker or EngineWorker(
             "providers.espeak_worker",
             stage=Stage.TTS,
             label="espeak",
             configure=json.dumps({"voice": voice}).encode(),
         )
+
+    def with_voice(self, voice: str) -> EspeakProvider:
+        """The same process with another voice of its own."""
+        return EspeakProvider(voice=voice, rate_wpm=self._rate_wpm, worker=self.worker)
+
+    def knows_voice(self, name: str) -> bool:
+        """Left to the worker, which knows all voices and says which it has not."""
+        return True
 
     def describe(self) -> str:
         return f"espeak-ng, voice {self._voice} (robotic, runs offline)"
@@ -76,7 +87,12 @@ class EspeakProvider:
 
     def open(self, text: str, voice: str, speed: float) -> EngineRequest:
         """Begin to speak `text` in the worker."""
-        request = {"text": text, "voice": voice, "rate_wpm": round(self._rate_wpm * speed)}
+        request = {
+            "text": text,
+            "voice": voice,
+            "own_voice": self._voice,
+            "rate_wpm": round(self._rate_wpm * speed),
+        }
         return self.worker.open(json.dumps(request).encode())
 
     def note_unknown_voice(self, voice: str) -> None:

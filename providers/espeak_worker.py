@@ -83,8 +83,13 @@ class Clause:
 def speak(
     espeak: Espeak, channel: EngineChannel, request_id: int, payload: bytes, default: Voice
 ) -> None:
-    """Serve one request: `{"text", "voice", "rate_wpm"}`; an empty voice means the default."""
+    """Serve one request: `{"text", "voice", "own_voice", "rate_wpm"}`.
+
+    `own_voice` speaks where `voice` is empty or unknown; without it, the default does.
+    """
     request = json.loads(payload)
+    if own := request.get("own_voice"):
+        default = espeak.catalogue.find(own, _LAST_RESORT) or default
     text: str = request["text"]
     wanted: str = request["voice"]
     voice = espeak.catalogue.find(wanted, default) if wanted else default

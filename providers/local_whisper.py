@@ -93,7 +93,15 @@ class LocalWhisperProvider:
             await asyncio.to_thread(threads.shutdown, wait=True, cancel_futures=True)
 
     def create_service(self) -> SegmentSTTService:
-        return SegmentSTTService(self.transcribe, model=self._model_name, language=self._language)
+        return self.service_for(self._language)
+
+    def service_for(self, language: str | None) -> SegmentSTTService:
+        """A service that takes this language for spoken where the client names none."""
+        return SegmentSTTService(self.transcribe, model=self._model_name, language=language)
+
+    def with_language(self, language: str | None) -> WhisperInLanguage:
+        """The same model with another language of its own."""
+        return WhisperInLanguage(self, language)
 
     async def transcribe(self, utterance: Utterance) -> str:
         """The text of an utterance, "" for none.
@@ -190,6 +198,33 @@ class LocalWhisperProvider:
                 f"{compute_type!r} is nothing that {device} can do here; use auto, int8 or float32",
             )
         return ConfigError("WHISPER_MODEL", f"{name!r} cannot be loaded ({error})")
+
+
+class WhisperInLanguage:
+    """A loaded model as a profile with another language knows it; the model stays its owner's."""
+
+    name: ClassVar[str] = LocalWhisperProvider.name
+
+    def __init__(self, owner: LocalWhisperProvider, language: str | None) -> None:
+        self._owner = owner
+        self._language = language
+
+    @property
+    def languages(self) -> frozenset[str] | None:
+        """Those of the model."""
+        return self._owner.languages
+
+    def describe(self) -> str:
+        return self._owner.describe()
+
+    async def start(self) -> None:
+        """Nothing to bring up: the owner loads the model."""
+
+    async def close(self) -> None:
+        """Nothing to release."""
+
+    def create_service(self) -> SegmentSTTService:
+        return self._owner.service_for(self._language)
 
 
 def _preflight(model: str) -> str:

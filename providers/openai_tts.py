@@ -90,6 +90,10 @@ class OpenAiTtsProvider:
             parameters["extra_body"] = {"sample_rate": self._asked_rate_hz}
         return parameters
 
+    def knows_voice(self, name: str) -> bool:
+        """Whether it is one of OpenAI's; of other servers nobody knows what they have."""
+        return self.client.endpoint.is_openai and name in OPENAI_VOICES
+
     def _voice_for(self, wanted: str) -> str:
         """The client's voice where the server has it; the configured one otherwise.
 

@@ -7,7 +7,7 @@ contexts and failures in band are settled here.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from typing import cast
 
@@ -65,6 +65,8 @@ class ClauseTTSService(TTSService):
             max_consecutive_zero_audio_contexts=0,
             settings=TTSSettings(model=None, voice=None, language=None),
         )
+        self.resolve_voice: Callable[[GenerationRequest], GenerationRequest] = lambda asked: asked
+        """Brings the voice of a request to a name of the engine."""
         self._request = _NO_RESPONSE
         self._turn_failed = False
 
@@ -109,7 +111,7 @@ class ClauseTTSService(TTSService):
 
     async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
         if isinstance(frame, ResponseBeginFrame):
-            self._request = frame.request
+            self._request = self.resolve_voice(frame.request)
         await super().process_frame(frame, direction)
 
     async def stop(self, frame: EndFrame) -> None:

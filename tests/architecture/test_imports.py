@@ -12,6 +12,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 _NOT_LAYERED = {"tests", "bench", "examples", "scripts", "docs", "deploy", "web", "tools"}
 
 LAYERS: tuple[frozenset[str], ...] = (
+    frozenset({"wire"}),
     frozenset({"protocol"}),
     frozenset({"config", "audio_utils"}),
     frozenset({"core", "client_secrets"}),

@@ -267,6 +267,23 @@ def test_created_audio_items_are_kept_as_long_as_there_is_room() -> None:
     assert core(p.ItemRetrieve("new")) == ["item.retrieved user new completed [audio None 300ms]"]
 
 
+@pytest.mark.parametrize(
+    "event",
+    [
+        p.ItemRetrieve("x" * 10_000),
+        p.ItemDelete("x" * 10_000),
+        p.ItemTruncate("x" * 10_000, 0, 0),
+        p.ItemCreate(p.Message("", "user", "completed", ()), "x" * 10_000),
+        p.ItemCreate(p.FunctionCallOutput("", "x" * 10_000, "{}")),
+        p.ResponseCreate(input=(p.ItemReference("x" * 10_000),)),
+    ],
+)
+def test_a_refusal_gives_back_no_more_than_a_line(event: p.ClientEvent) -> None:
+    (refusal,) = Core().raw(event)
+    assert isinstance(refusal, p.ErrorEvent)
+    assert len(refusal.message) < 300
+
+
 def test_a_full_buffer_refuses_and_lives() -> None:
     core = Core(settings=manual())
     for _ in range(16):

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.oracle import Oracle
+from tests.oracle import Oracle, SequenceChecker, check_event
 from tests.oracle.schema import Dialect, WireEvent
 from tests.oracle.turns import (
     BETA_SESSION,
@@ -86,6 +86,39 @@ def test_nonsense_from_the_client_is_the_servers_business() -> None:
     oracle.client({"event_id": 7})
     oracle.server(voice_turn()[0].event)
     oracle.assert_clean()
+
+
+def test_a_beta_transcription_session_may_name_any_model_and_eagerness() -> None:
+    session = {
+        "id": "sess_1",
+        "object": "realtime.transcription_session",
+        "expires_at": 1,
+        "input_audio_format": "pcm16",
+        "input_audio_transcription": {"model": "my-whisper", "language": None, "prompt": None},
+        "turn_detection": {"type": "semantic_vad", "eagerness": "low"},
+        "input_audio_noise_reduction": None,
+        "include": None,
+    }
+    updated = {"type": "transcription_session.updated", "event_id": "e", "session": session}
+    assert check_event(updated, "beta") == []
+
+
+def test_the_id_of_a_deleted_item_may_be_used_again() -> None:
+    checker = SequenceChecker("ga")
+    item = {"id": "mine", "type": "message", "role": "user", "status": "completed", "content": []}
+    place = {"previous_item_id": None, "item": item}
+    words = {"item_id": "mine", "content_index": 0, "transcript": "hello"}
+    heard = {"input": {"transcription": {"model": "m"}, "turn_detection": None}}
+    checker.server({"type": "session.created", "session": {"audio": heard}})
+    for _ in range(2):
+        checker.client({"type": "conversation.item.create", "item": item})
+        checker.server({"type": "conversation.item.added", **place})
+        checker.server({"type": "conversation.item.done", **place})
+        checker.server(
+            {"type": "conversation.item.input_audio_transcription.completed", **words}
+        )
+        checker.server({"type": "conversation.item.deleted", "item_id": "mine"})
+    assert checker.finish() == []
 
 
 def test_a_cut_connection_may_leave_work_open() -> None:

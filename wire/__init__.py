@@ -1,0 +1,1 @@
+"""The wire vocabulary by subject; everybody imports it from `protocol`."""
