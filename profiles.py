@@ -180,7 +180,9 @@ def load_profiles(settings: Settings) -> Profiles | None:
     profiles = Profiles(path, file.default, file.profiles)
     if file.default not in file.profiles:
         known = ", ".join(file.profiles)
-        raise profiles.error("default", f"must be one of the profiles ({known}), not {file.default!r}")
+        raise profiles.error(
+            "default", f"must be one of the profiles ({known}), not {file.default!r}"
+        )
     return profiles
 
 

@@ -15,8 +15,9 @@ from typing import Any, Literal, Protocol
 
 import core.messages as m
 from config import Settings
-from core.machine import Machine, Output, Policy
+from core.machine import Machine, Output
 from core.mcp_policy import McpPolicy
+from core.policy import Policy
 from core.session_settings import merge_session
 from protocol import (
     ClientEvent,
@@ -59,9 +60,7 @@ class InputCodec(Protocol):
     """Brings appended audio to s16le mono 24 kHz."""
 
     def to_pcm(self, append: InputAudioAppend) -> InputAudioAppend: ...
-    def set_input(
-        self, format_type: Literal["audio/pcm", "audio/pcmu", "audio/pcma"]
-    ) -> None: ...
+    def set_input(self, format_type: Literal["audio/pcm", "audio/pcmu", "audio/pcma"]) -> None: ...
     def reset(self) -> None: ...
 
 
@@ -292,9 +291,7 @@ class RealtimeSession:
             self._read_ahead.release()
         if start == 0 and end >= len(append.audio):
             return self._machine.handle(append, now)
-        return self._machine.handle(
-            InputAudioAppend(append.audio[start:end], append.event_id), now
-        )
+        return self._machine.handle(InputAudioAppend(append.audio[start:end], append.event_id), now)
 
     def _carry_out(self, outputs: Sequence[Output]) -> m.CloseConnection | None:
         """Send the events and execute the commands in their order, waiting for nobody."""
@@ -377,9 +374,7 @@ class RealtimeSession:
 
 def mcp_policy(settings: Settings) -> McpPolicy:
     """What the operator allows of MCP."""
-    return McpPolicy(
-        settings.mcp.allowed_hosts, settings.mcp.allow_private, settings.mcp.follow_up
-    )
+    return McpPolicy(settings.mcp.allowed_hosts, settings.mcp.allow_private, settings.mcp.follow_up)
 
 
 def first_settings(
@@ -416,5 +411,3 @@ def first_settings(
         }
     )
     return merge_session(first, changes, first) if changes else first
-
-

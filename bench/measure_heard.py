@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 import protocol as p
 from core import messages as m
-from core.machine import Machine, Policy
+from core.machine import Machine
+from core.policy import Policy
 from core.speech import BYTES_PER_MS
 from processors.clauses import ClauseSplitter
 from providers.espeak_tts import EspeakProvider, EspeakTTSService

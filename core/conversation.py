@@ -1,4 +1,4 @@
-"""The default conversation: which items there are, in which order, and what they mean to a model."""
+"""The default conversation: which items there are, in what order, and what a model sees of them."""
 
 from __future__ import annotations
 

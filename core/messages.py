@@ -384,5 +384,11 @@ Command = (
     | McpCommand
 )
 EngineCommand = (
-    ConfigureVad | FeedAudio | OpenSegment | CloseSegment | DropSegment | StartResponse | StopResponse
+    ConfigureVad
+    | FeedAudio
+    | OpenSegment
+    | CloseSegment
+    | DropSegment
+    | StartResponse
+    | StopResponse
 )

@@ -456,7 +456,9 @@ class Response:
         if not any(character.isalnum() for character in silent):
             return None
         return Failure(
-            Stage.TTS, ErrorCategory.SERVER, "The speech synthesiser returned no audio for the reply."
+            Stage.TTS,
+            ErrorCategory.SERVER,
+            "The speech synthesiser returned no audio for the reply.",
         )
 
     def finish_empty(self) -> list[ServerEvent]:
@@ -507,7 +509,6 @@ class Response:
             self._view, status=status, status_details=details, output=output, usage=usage
         )
         return [*events, ResponseDone(view)]
-
 
     def _counted(self) -> Usage:
         """The model's counts, with those of speech, and with estimates where it gave none.

@@ -61,7 +61,6 @@ from protocol import (
 )
 
 
-
 def decode(event: dict[str, Any]) -> ClientEvent:
     """Decode one client event, appends excepted (see `client_events.append_audio_field`).
 

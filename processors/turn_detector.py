@@ -102,9 +102,7 @@ class TurnDetector:
         self.configure(threshold, silence_ms)
         self.reset(position)
 
-    def configure(
-        self, threshold: float, silence_ms: int, pauses_ms: tuple[int, ...] = ()
-    ) -> None:
+    def configure(self, threshold: float, silence_ms: int, pauses_ms: tuple[int, ...] = ()) -> None:
         """Change the rule from the next window on; a turn that is under way goes on.
 
         Args:

@@ -118,9 +118,7 @@ class VadStream:
         """Wait until the engine has scored another batch, of whatever streams."""
         await self._engine.next_batch()
 
-    def configure(
-        self, threshold: float, silence_ms: int, pauses_ms: tuple[int, ...] = ()
-    ) -> None:
+    def configure(self, threshold: float, silence_ms: int, pauses_ms: tuple[int, ...] = ()) -> None:
         """Change the rule from the next sample fed on; a turn that is under way goes on.
 
         See `TurnDetector.configure`.

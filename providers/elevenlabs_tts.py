@@ -7,9 +7,8 @@ import base64
 import binascii
 import itertools
 import logging
-import re
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from contextlib import aclosing, suppress
 from typing import Any, ClassVar, Final
 from urllib.parse import quote, urlencode
@@ -47,7 +46,6 @@ ELEVENLABS: Final = Vendor(
     },
 )
 
-_VOICE_ID: Final = re.compile(r"[A-Za-z0-9]{20}")
 _BYTES_PER_MS: Final = 2 * SAMPLE_RATE_HZ // 1000
 # ElevenLabs allows five at a time and hangs up on the sixth.
 _MOST_OPEN_CONTEXTS: Final = 4
@@ -114,13 +112,16 @@ class ElevenLabsProvider:
         return ElevenLabsTTSService(self)
 
     def knows_voice(self, name: str) -> bool:
-        """Whether the name is one of the map, or can be a voice's id."""
-        return name in self._voices or _VOICE_ID.fullmatch(name) is not None
+        """Whether the name is one of the map, or a voice's id."""
+        return name in self._voices
+
+    def admit_voices(self, names: Iterable[str]) -> None:
+        """Note that these are ids of voices."""
+        self._voices.update({name: name for name in names})
 
     def voice_for(self, name: str) -> str:
         """The voice id for a name that a client uses."""
-        known = name if _VOICE_ID.fullmatch(name) else self._voice_id
-        return self._voices.get(name, known)
+        return self._voices.get(name, self._voice_id)
 
     async def connect(self, voice_id: str) -> VendorSocket:
         """Open a socket; it speaks with one voice.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, aclosing
 from typing import Any, ClassVar, Final
 
@@ -61,6 +61,7 @@ class OpenAiTtsProvider:
         self.speeds: tuple[float, float] = (1.0, 1.0) if deaf else (0.25, 4.0)
         self._asked_rate_hz = sample_rate_hz
         self._voice = voice
+        self._admitted: set[str] = set()
 
     def describe(self) -> str:
         endpoint = self.client.endpoint
@@ -92,13 +93,21 @@ class OpenAiTtsProvider:
 
     def knows_voice(self, name: str) -> bool:
         """Whether it is one of OpenAI's; of other servers nobody knows what they have."""
+        if name in self._admitted:
+            return True
         return self.client.endpoint.is_openai and name in OPENAI_VOICES
+
+    def admit_voices(self, names: Iterable[str]) -> None:
+        """Note that the server has these voices."""
+        self._admitted.update(names)
 
     def _voice_for(self, wanted: str) -> str:
         """The client's voice where the server has it; the configured one otherwise.
 
         Only OpenAI's own voices are known; and clients name `alloy` without meaning it.
         """
+        if wanted in self._admitted:
+            return wanted
         if self.client.endpoint.is_openai and wanted in OPENAI_VOICES - {_UNCHOSEN}:
             return wanted
         return self._voice

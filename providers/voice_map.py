@@ -64,6 +64,8 @@ class MappedVoicesProvider:
     def __init__(self, inner: TtsProvider, profile: str, voices: Mapping[str, str]) -> None:
         self._inner = inner
         self._map = VoiceMap(profile, voices, getattr(inner, "knows_voice", lambda name: True))
+        if admit := getattr(inner, "admit_voices", None):
+            admit(voices.values())
 
     @property
     def name(self) -> Any:

@@ -19,6 +19,7 @@ from websockets.typing import Subprotocol
 import handshake
 import transport
 from config import Settings
+from handshake import HandshakeRequest
 from protocol import (
     PCM24K,
     ConnectionRefused,
@@ -42,7 +43,6 @@ from protocol import (
     SessionView,
 )
 from tests.live import LiveServer, live_server, server_settings
-from handshake import HandshakeRequest
 from transport import AudioCodec, Connection, new_id
 
 KEY = "sk-0123456789abcdef-real"
@@ -352,7 +352,13 @@ def nested(levels: int) -> Any:
         (text(event_id="e"), "invalid_event", None, "e", "'type' field is missing"),
         (text(event_id=7), "invalid_event", None, None, "'type' field is missing"),
         (text(type=1, event_id="e"), "invalid_type", "type", "e", "'type'"),
-        (text(type="x", event_id="e", a=nested(100)), "invalid_event", None, "e", "100 levels deep"),
+        (
+            text(type="x", event_id="e", a=nested(100)),
+            "invalid_event",
+            None,
+            "e",
+            "100 levels deep",
+        ),
         (text(type="x", pad=TOO_LONG), "invalid_event", None, None, "22020096 bytes"),
         ({"text": "é" * (len(TOO_LONG) // 2 + 1)}, "invalid_event", None, None, "22020096 bytes"),
     ],

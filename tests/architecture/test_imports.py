@@ -15,7 +15,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"wire"}),
     frozenset({"protocol"}),
     frozenset({"config", "audio_utils"}),
-    frozenset({"core", "client_secrets"}),
+    frozenset({"core", "client_secrets", "profiles"}),
     frozenset({"providers"}),
     frozenset({"dialects", "handshake", "processors", "service_providers", "session_inbox"}),
     frozenset({"transport", "rest", "realtime_session", "pipeline_manager", "mcp_client"}),

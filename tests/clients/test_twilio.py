@@ -169,7 +169,8 @@ async def _greeting(client: RealtimeClient) -> CollectedResponse:
 
 def _likeness(ulaw: bytes, pcm: bytes) -> float:
     """Correlation of the loudness of µ-law at 8 kHz with that of the same speech at 24 kHz."""
-    narrow = _loudness(G711.of("ulaw").decode(ulaw).astype(np.float32) / 32_768, 8)
+    decoded = G711.of("ulaw").decode(ulaw).astype("<i2").tobytes()
+    narrow = _loudness(pcm16_to_float32(decoded), 8)
     wide = _loudness(pcm16_to_float32(pcm), 24)
     assert abs(narrow.size - wide.size) <= 1
     length = min(narrow.size, wide.size)

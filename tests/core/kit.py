@@ -6,8 +6,10 @@ from collections import Counter
 from dataclasses import replace
 from typing import Any
 
+import protocol as p
 from core import messages as m
-from core.machine import Machine, Output, Policy
+from core.machine import Machine, Output
+from core.policy import Policy
 from protocol import (
     Cancelled,
     ErrorEvent,
@@ -25,7 +27,6 @@ from protocol import (
     SessionView,
     Usage,
 )
-import protocol as p
 
 SAMPLES_PER_MS = 24
 
@@ -138,7 +139,9 @@ def _item(item: Item) -> str:
         case FunctionCallOutput():
             return f"output {item.id} {item.call_id}={item.output}"
         case p.McpListTools():
-            return f"mcp tools {item.id} {item.server_label} [{','.join(t.name for t in item.tools)}]"
+            return (
+                f"mcp tools {item.id} {item.server_label} [{','.join(t.name for t in item.tools)}]"
+            )
         case p.McpCall():
             end = f" = {item.output}" if item.error is None else f" ! {item.error.message}"
             asked = f" for {item.approval_request_id}" if item.approval_request_id else ""
@@ -217,7 +220,9 @@ def brief(output: Output) -> str:
         case p.TranscriptionDelta():
             return f"transcription.delta {output.item_id} {output.delta!r}"
         case p.TranscriptionCompleted():
-            return f"transcription.completed {output.item_id} {output.transcript!r} {output.seconds}s"
+            return (
+                f"transcription.completed {output.item_id} {output.transcript!r} {output.seconds}s"
+            )
         case p.TranscriptionFailed():
             return f"transcription.failed {output.item_id} {output.code}"
         case p.InputAudioCommitted():
@@ -240,7 +245,9 @@ def brief(output: Output) -> str:
         case p.OutputItemDone():
             return f"output_item.done {output.output_index} {_item(output.item)}"
         case p.ContentPartAdded() | p.ContentPartDone():
-            return f"{output.type.removeprefix('response.')} {output.item_id} {_content(output.part)}"
+            return (
+                f"{output.type.removeprefix('response.')} {output.item_id} {_content(output.part)}"
+            )
         case p.OutputTextDelta() | p.OutputTranscriptDelta():
             kind = "text" if isinstance(output, p.OutputTextDelta) else "transcript"
             return f"{kind}.delta {output.item_id} {output.delta!r}"

@@ -14,7 +14,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 import protocol as p
 from core import messages as m
-from core.machine import Output, Policy
+from core.machine import Output
+from core.policy import Policy
 from protocol import ErrorCategory, Stage
 from tests.core.kit import MANUAL, SAMPLES_PER_MS, TRANSCRIBED, Core, pcm
 

@@ -11,9 +11,9 @@ import pytest
 from core import messages as m
 from core.context import chat_messages
 from core.conversation import Entry
-from core.machine import Policy
 from core.mcp_policy import McpPolicy, check_tools, endpoint, is_never_allowed, is_public
 from core.mcp_tools import allowed, function_name, needs_approval, offer
+from core.policy import Policy
 from protocol import (
     ErrorEvent,
     FunctionTool,

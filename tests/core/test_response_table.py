@@ -138,7 +138,11 @@ TABLE: list[tuple[Callable[[], Core], object, list[str]]] = [
     # waiting for the user's words
     (waiting, CREATE, ACTIVE),
     (waiting, CANCEL, ["response.done resp_1 cancelled client_cancelled []"]),
-    (waiting, MODEL_TEXT, ["output_item.added 0 assistant item_2 in_progress []", *OPEN_MESSAGE[1:]]),
+    (
+        waiting,
+        MODEL_TEXT,
+        ["output_item.added 0 assistant item_2 in_progress []", *OPEN_MESSAGE[1:]],
+    ),
     (waiting, BLANK, VOID),
     (waiting, SPEECH_TEXT, [*OPEN_MESSAGE, "transcript.delta item_2 'Yes.'"]),
     (waiting, AUDIO, VOID),
@@ -332,7 +336,9 @@ TABLE: list[tuple[Callable[[], Core], object, list[str]]] = [
 @pytest.mark.parametrize(
     ("state", "event", "outputs"),
     TABLE,
-    ids=[f"{state.__name__}-{type(event).__name__}-{i}" for i, (state, event, _) in enumerate(TABLE)],
+    ids=[
+        f"{state.__name__}-{type(event).__name__}-{i}" for i, (state, event, _) in enumerate(TABLE)
+    ],
 )
 def test_cell(state: Callable[[], Core], event: object, outputs: list[str]) -> None:
     assert state()(event) == outputs

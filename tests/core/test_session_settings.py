@@ -122,17 +122,32 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"max_output_tokens": 0}, "integer_below_min_value", "session.max_output_tokens"),
     ({"max_output_tokens": 4097}, "integer_above_max_value", "session.max_output_tokens"),
     ({"tools": [{"type": "function"}]}, "missing_required_parameter", "session.tools[0].name"),
-    ({"audio": {"input": {"format": {"type": "audio/pcm"}}}},
-     "missing_required_parameter", "session.audio.input.format.rate"),
-    ({"audio": {"input": {"format": {"type": "audio/pcm", "rate": 16000}}}},
-     "integer_below_min_value", "session.audio.input.format.rate"),
+    (
+        {"audio": {"input": {"format": {"type": "audio/pcm"}}}},
+        "missing_required_parameter",
+        "session.audio.input.format.rate",
+    ),
+    (
+        {"audio": {"input": {"format": {"type": "audio/pcm", "rate": 16000}}}},
+        "integer_below_min_value",
+        "session.audio.input.format.rate",
+    ),
     ({"audio": {"input": {"format": "pcm16"}}}, "invalid_type", "session.audio.input.format"),
-    ({"audio": {"input": {"turn_detection": {"threshold": 1.5}}}},
-     "decimal_above_max_value", "session.audio.input.turn_detection.threshold"),
-    ({"audio": {"input": {"turn_detection": {"type": "psychic_vad"}}}},
-     "invalid_value", "session.audio.input.turn_detection.type"),
-    ({"audio": {"input": {"turn_detection": {"silence_duration_ms": "long"}}}},
-     "invalid_type", "session.audio.input.turn_detection.silence_duration_ms"),
+    (
+        {"audio": {"input": {"turn_detection": {"threshold": 1.5}}}},
+        "decimal_above_max_value",
+        "session.audio.input.turn_detection.threshold",
+    ),
+    (
+        {"audio": {"input": {"turn_detection": {"type": "psychic_vad"}}}},
+        "invalid_value",
+        "session.audio.input.turn_detection.type",
+    ),
+    (
+        {"audio": {"input": {"turn_detection": {"silence_duration_ms": "long"}}}},
+        "invalid_type",
+        "session.audio.input.turn_detection.silence_duration_ms",
+    ),
     ({"audio": {"output": {"speed": 2}}}, "decimal_above_max_value", "session.audio.output.speed"),
     ({"audio": {"input": 3}}, "invalid_type", "session.audio.input"),
     ({"audio": []}, "invalid_type", "session.audio"),
@@ -182,7 +197,9 @@ def test_the_voice_stays_free_where_the_policy_says_so() -> None:
 def test_each_update_is_answered_in_order_with_the_whole_session() -> None:
     core = Core()
     outputs = [core.raw(p.SessionUpdate({"instructions": word})) for word in ("one", "two")]
-    shown = [o[0].session.settings.instructions for o in outputs if isinstance(o[0], p.SessionUpdated)]
+    shown = [
+        o[0].session.settings.instructions for o in outputs if isinstance(o[0], p.SessionUpdated)
+    ]
     assert shown == ["one", "two"]
 
 

@@ -8,7 +8,7 @@ import pytest
 
 import protocol as p
 from core import messages as m
-from core.machine import Policy
+from core.policy import Policy
 from core.tokens import (
     IMAGE_TOKENS,
     MESSAGE_TOKENS,

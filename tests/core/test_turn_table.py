@@ -9,7 +9,7 @@ import pytest
 import protocol as p
 from core import messages as m
 from core.items import audio_of
-from core.machine import Policy
+from core.policy import Policy
 from tests.core.kit import MANUAL, SAMPLES_PER_MS, TRANSCRIBED, Core, manual, pcm
 
 ON = {"audio": {"input": {"turn_detection": {"type": "server_vad"}}}}
@@ -137,7 +137,9 @@ TABLE: list[tuple[Callable[[], Core], object, list[str]]] = [
 @pytest.mark.parametrize(
     ("state", "event", "outputs"),
     TABLE,
-    ids=[f"{state.__name__}-{type(event).__name__}-{i}" for i, (state, event, _) in enumerate(TABLE)],
+    ids=[
+        f"{state.__name__}-{type(event).__name__}-{i}" for i, (state, event, _) in enumerate(TABLE)
+    ],
 )
 def test_cell(state: Callable[[], Core], event: object, outputs: list[str]) -> None:
     assert state()(event) == outputs

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 
 import dialects
-from dialects import beta, ga
+from dialects import beta
 from dialects.beta_client import param_to_beta
 from protocol import (
     AudioInput,

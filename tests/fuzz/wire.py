@@ -82,7 +82,8 @@ async def _session(gateway: Gateway, seed: int, number: int) -> list[str]:
 async def _converse(client: RealtimeClient, rng: random.Random, kind: str) -> list[str]:
     mirror = Mirror(client.oracle.dialect, kind)
     script = Improvised(rng, MESSAGES_PER_SESSION, hostility=0.4, wire=True)
-    taken = 0
+    mirror.take(await client.wait_for("session.created", "transcription_session.created"))
+    taken = 1
     hello = speech("hello")
     while isinstance(step := script.next(mirror), Send):
         if len(step.frame) > _MAX_FRAME_CHARS:
@@ -105,7 +106,14 @@ async def _converse(client: RealtimeClient, rng: random.Random, kind: str) -> li
 
 
 async def _finish(client: RealtimeClient) -> list[str]:
-    """Cancel what is under way, until nothing is."""
+    """Stop listening, so that nothing new begins, and cancel what is under way."""
+    if client.events[0]["session"].get("model") is None:
+        return []
+    off = {"turn_detection": None}
+    await client.update_session(
+        **({"audio": {"input": off}} if client.oracle.dialect == "ga" else off)
+    )
+    await client.wait_for("session.updated", where=_listens_no_more)
     for _ in range(100):
         ids = [
             {event["response"]["id"] for event in client.events_of(kind)}
@@ -118,6 +126,12 @@ async def _finish(client: RealtimeClient) -> list[str]:
             await client.send({"type": "response.cancel", "response_id": response_id})
         await asyncio.sleep(0.1)
     return [f"{live} cannot be cancelled"]
+
+
+def _listens_no_more(event: Event) -> bool:
+    session = event["session"]
+    heard = session["audio"]["input"] if "audio" in session else session
+    return heard["turn_detection"] is None
 
 
 def _tell(client: RealtimeClient, event: Event | None) -> bool:

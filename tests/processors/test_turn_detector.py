@@ -97,8 +97,6 @@ def test_a_turn_is_ended_in_the_pause_that_was_told_and_in_no_other() -> None:
     assert events == [None, None, None, SpeechStarted(6 * WINDOW_SAMPLES)]
 
 
-
-
 @pytest.mark.parametrize(
     ("windows", "expected"),
     [
