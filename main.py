@@ -37,6 +37,7 @@ from core.mcp_policy import check_tools
 from core.session_settings import check_language
 from dialects.objects import http_error
 from handshake import Handshake
+from profiles import load_profiles
 from protocol import ConfigError, ProviderError, Session, SessionKind
 from transport import Connection
 
@@ -192,15 +193,25 @@ def create_app(
     async def health() -> dict[str, str | int]:
         return {"status": "healthy", "active_sessions": len(registry)}
 
+    async def ready() -> JSONResponse:
+        if registry.draining:
+            return JSONResponse({"status": "unavailable", "reason": "shutting down"}, 503)
+        if failing := app.state.engines.failing():
+            return JSONResponse({"status": "unavailable", "failing": failing}, 503)
+        return JSONResponse({"status": "ready"})
+
     async def welcome() -> dict[str, str]:
         return {
             "service": "OpenAI-compatible Realtime gateway",
             "websocket": "/v1/realtime",
             "health": "/health",
+            "ready": "/ready",
             "documentation": "README.md",
         }
 
-    endpoints = rest.router(settings, secrets, first_session, transport.new_id)
+    profiles = load_profiles(settings)
+    models = profiles.names if profiles else (settings.session.model,)
+    endpoints = rest.router(settings, secrets, first_session, transport.new_id, models)
     for prefix in REST_PREFIXES:
         app.include_router(endpoints, prefix=prefix)
     app.add_middleware(rest.BrowserAccess, settings=settings)
@@ -211,6 +222,7 @@ def create_app(
             app.add_api_route(route, not_a_socket)
     app.add_api_websocket_route("/{path:path}", unknown_socket)
     app.add_api_route("/health", health)
+    app.add_api_route("/ready", ready)
     app.add_api_route("/", welcome)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _server_error)
@@ -236,7 +248,7 @@ class _Gateway(FastAPI):
 
 
 def build_engines(settings: Settings) -> Engines:
-    """The engines the settings name, around the VAD and turn models of this process; not started."""
+    """The engines the settings name and the process's VAD and turn models; not started yet."""
     import service_providers
     from processors.smart_turn import SmartTurn
     from processors.vad_engine import VadEngine
@@ -265,7 +277,8 @@ async def _warm_up(engines: Engines) -> None:
     import realtime_session  # noqa: F401  (imported for its own sake)
     from pipeline_manager import EngineSet, warm_up
 
-    await warm_up(EngineSet(engines.stt, engines.llm, engines.tts, engines.vad, engines.judge))
+    for stack in engines.stacks:
+        await warm_up(EngineSet(stack.stt, stack.llm, stack.tts, stack.vad, stack.judge))
 
 
 def _first_session(
@@ -278,8 +291,9 @@ def _first_session(
     """What a session with these changes would start with, checked as a `session.update` is."""
     from realtime_session import first_settings, mcp_policy
 
-    session = first_settings(settings, model, changes, kind)
-    check_language(session, engines.stt.languages, engines.stt.name)
+    stack = engines.stack(model)
+    session = first_settings(stack.settings or settings, model, changes, kind)
+    check_language(session, stack.stt.languages, stack.stt.name)
     check_tools(session.tools, mcp_policy(settings), "session.tools")
     return session
 
@@ -298,10 +312,14 @@ def _realtime_session(
 
     changes = handshake.secret.session if handshake.secret else None
 
-    engine_set = EngineSet(engines.stt, engines.llm, engines.tts, engines.vad, engines.judge)
+    stack = engines.stack(handshake.model)
+    settings = stack.settings or settings
+    engine_set = EngineSet(
+        stack.stt, stack.llm, stack.tts, stack.vad, stack.judge, health=stack.health
+    )
     return RealtimeSession(
         connection,
-        engines,
+        stack,
         settings,
         first=first_settings(settings, handshake.model, changes, handshake.kind),
         open_pipeline=partial(PipelineManager, engine_set),

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, assert_never
 
@@ -21,9 +21,13 @@ from core.messages import (
     EngineEvent,
     FeedAudio,
     GenerationFailed,
+    ModelFinished,
     OpenSegment,
+    SpeechAudio,
     StartResponse,
     StopResponse,
+    TranscriptFailed,
+    TranscriptFinal,
 )
 from processors.audio_feed import AudioFeed
 from processors.ear import TurnJudgePort, VadEnginePort
@@ -33,6 +37,7 @@ from processors.outlet import ResponseEvent
 from processors.transcript_gate import TranscriptGate
 from protocol import ErrorCategory, Stage
 from providers.base import LlmProvider, SttProvider, TtsProvider
+from providers.health import StageHealth
 
 logger = logging.getLogger("realtime.pipeline")
 
@@ -48,6 +53,7 @@ class EngineSet:
     tts: TtsProvider
     vad: VadEnginePort
     judge: TurnJudgePort | None = None
+    health: StageHealth = field(default_factory=StageHealth)
 
 
 async def warm_up(engines: EngineSet) -> None:
@@ -168,7 +174,24 @@ class PipelineManager:
 
     def _emit(self, event: EngineEvent) -> None:
         if not self._closed:
+            self._note(event)
             self._sink(event)
+
+    def _note(self, event: EngineEvent) -> None:
+        """Keep the record of the stages."""
+        health = self._engines.health
+        match event:
+            case GenerationFailed() | TranscriptFailed():
+                told = event.failure
+                health.failed(told.stage, told.category, told.message)
+            case TranscriptFinal():
+                health.worked(Stage.STT)
+            case ModelFinished():
+                health.worked(Stage.LLM)
+            case SpeechAudio():
+                health.worked(Stage.TTS)
+            case _:
+                pass
 
     def _emit_aside(self, event: ResponseEvent) -> None:
         if event.response_id in self._asides:

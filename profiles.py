@@ -129,6 +129,11 @@ class Profiles:
     default: str
     by_name: Mapping[str, Profile]
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the models, the default one first."""
+        return tuple(sorted(self.by_name, key=lambda name: name != self.default))
+
     def error(self, place: str, problem: str) -> ConfigError:
         """The refusal of what stands at a place of the file."""
         return ConfigError(VARIABLE, f"{self.path}: {place}: {problem}")

@@ -38,7 +38,7 @@ from protocol import (
     Usage,
     error_event,
 )
-from service_providers import Engines
+from service_providers import Stack
 from session_inbox import Inbox
 
 logger = logging.getLogger("realtime.session")
@@ -130,8 +130,8 @@ class RealtimeSession:
 
     Args:
         connection: The accepted WebSocket.
-        engines: The process's engines.
-        settings: The process's settings.
+        engines: What its profile runs on.
+        settings: The settings of its profile.
         first: The settings it starts with, see `first_settings`.
         open_pipeline: Builds the session's pipeline around the function that takes its events and
             the one that is told when it is no longer `behind`.
@@ -145,7 +145,7 @@ class RealtimeSession:
     def __init__(
         self,
         connection: ClientConnection,
-        engines: Engines,
+        engines: Stack,
         settings: Settings,
         *,
         first: Session,
@@ -283,7 +283,7 @@ class RealtimeSession:
             self._inbox.put_engine(event)
 
     def _append(self, append: InputAudioAppend, start: int, now: float) -> Sequence[Output]:
-        """Take appended audio a second at a time: turns are found, and others served, in between."""
+        """Take appended audio a second at a time: turns are found and others served in between."""
         end = start + APPEND_SLICE_BYTES
         if end < len(append.audio):
             self._inbox.put_back(_Rest(append, end))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Coroutine, Generator, Mapping
+from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any, Literal, Protocol
 
@@ -149,6 +149,7 @@ def router(
     secrets: ClientSecrets,
     first_session: FirstSession,
     new_id: Callable[[str], str],
+    models: Sequence[str],
 ) -> APIRouter:
     """The endpoints, for the caller to mount below `/v1`.
 
@@ -157,6 +158,7 @@ def router(
         secrets: Mints the ephemeral keys.
         first_session: Judges session objects.
         new_id: Makes a unique id from a prefix.
+        models: The names of the models that are served.
     """
 
     async def guard(request: Request) -> None:
@@ -170,24 +172,28 @@ def router(
                 "Please use /v1/realtime/client_secrets for the GA API.",
             )
 
+    created = int(time.time())
     served = {
-        "id": settings.session.model,
-        "object": "model",
-        "created": int(time.time()),
-        "owned_by": "realtime-gateway",
+        name: {
+            "id": name,
+            "object": "model",
+            "created": created,
+            "owned_by": "realtime-gateway",
+        }
+        for name in models
     }
     routes = APIRouter(route_class=_Route, dependencies=[Depends(guard)])
     beta_only = [Depends(guard_beta)]
 
     @routes.get("/models")
     async def list_models() -> Json:
-        return {"object": "list", "data": [served]}
+        return {"object": "list", "data": list(served.values())}
 
     @routes.get("/models/{model_id:path}")
     async def retrieve_model(model_id: str) -> Json:
-        if model_id != served["id"]:
+        if model_id not in served:
             raise _Refusal(404, f"The model '{model_id[:256]}' does not exist", "model_not_found")
-        return served
+        return served[model_id]
 
     def mint(
         kind: SessionKind,

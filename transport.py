@@ -138,14 +138,12 @@ def parse_message(message: Mapping[str, Any]) -> dict[str, Any]:
 
 def _depth_exceeds(event: dict[str, Any], limit: int) -> bool:
     """Whether objects and arrays are nested deeper than `limit`."""
-    level: list[Any] = [event]
+    level: list[dict[str, Any] | list[Any]] = [event]
     for _ in range(limit):
-        level = [
-            child
-            for node in level
-            for child in (node.values() if isinstance(node, dict) else node)
-            if isinstance(child, dict | list)
-        ]
+        children: list[Any] = []
+        for node in level:
+            children += node.values() if isinstance(node, dict) else node
+        level = [child for child in children if isinstance(child, dict | list)]
         if not level:
             return False
     return True

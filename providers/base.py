@@ -45,8 +45,9 @@ class SttProvider(Provider, Protocol):
     `VADUserStoppedSpeakingFrame`, once per segment. It answers with any number of
     `InterimTranscriptionFrame`s (whole hypothesis so far) and exactly one
     `TranscriptionFrame(finalized=True)` (text may be "") or `StageFailedFrame` per segment, in
-    the order of the segments, each marked with `providers.frames.answering`. A segment that closes while an earlier one is still being decoded
-    waits its turn; the service never blocks the event loop.
+    the order of the segments, each marked with `providers.frames.answering`. A segment that
+    closes while an earlier one is still being decoded waits its turn; the service never blocks
+    the event loop.
     """
 
     languages: frozenset[str] | None
@@ -77,7 +78,7 @@ class TtsProvider(Provider, Protocol):
 
     @property
     def speeds(self) -> tuple[float, float]:
-        """Slowest and fastest `GenerationRequest.speed` it can speak at, 1 for what it calls normal.
+        """Slowest and fastest `GenerationRequest.speed` it can speak at; 1 is what it calls normal.
 
         What a client asks beyond these is made of its speech by time stretching.
         """

@@ -76,8 +76,8 @@ class EngineChannel:
 
     Takes over the process: file descriptor 1 points at stderr from here on, because native
     libraries print to it; SIGINT and SIGTERM are ignored, because Ctrl-C and service managers
-    signal the whole process group while the server decides when its engines go; and the process exits the moment the server's
-    end of the pipe closes, whatever the main thread is doing.
+    signal the whole process group while the server decides when its engines go; and the process
+    exits the moment the server's end of the pipe closes, whatever the main thread is doing.
     """
 
     def __init__(self) -> None:

@@ -43,6 +43,7 @@ class FakeEngines:
     def __init__(self, failure: Exception | None = None) -> None:
         self.running = False
         self.failure = failure
+        self.failures: list[dict[str, str]] = []
 
     async def start(self) -> None:
         if self.failure:
@@ -54,6 +55,12 @@ class FakeEngines:
 
     def describe(self) -> list[tuple[str, str, str]]:
         return [("stt", "pocketsphinx (general)", "nothing else is configured")]
+
+    def stack(self, model: str) -> Any:
+        return SimpleNamespace(stt=self.stt, settings=None)
+
+    def failing(self) -> list[dict[str, str]]:
+        return self.failures
 
 
 class FakeSession:

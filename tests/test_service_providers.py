@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -18,8 +18,9 @@ from tests.fakes import FakeVadEngine
 class Recorder:
     """A provider that notes its life."""
 
-    name = "recorder"
-    languages = None
+    name: ClassVar[str] = "recorder"
+    languages: frozenset[str] | None = None
+    speeds = (1.0, 1.0)
 
     def __init__(self, failure: Exception | None = None, close_failure: bool = False) -> None:
         self.life: list[str] = []

@@ -36,12 +36,14 @@ from protocol import (
     NoiseReduction,
     PcmaFormat,
     PcmuFormat,
+    Reasoning,
     SemanticVad,
     ServerEvent,
     Session,
     SessionAudio,
     SessionUpdated,
     SessionView,
+    Tracing,
     Transcription,
 )
 from tests.dialects import samples
@@ -154,10 +156,10 @@ SESSION_ROWS: list[tuple[Session, str, object]] = [
     ),
     (Session(tools=(FunctionTool(name="f"),)), "tools", [_f]),
     (Session(tools=(FunctionTool(name="f", parameters={}),)), "tools", [{**_f, "parameters": {}}]),
-    (Session(tracing={"workflow_name": "w"}), "tracing", {"workflow_name": "w"}),
+    (Session(tracing=Tracing(workflow_name="w")), "tracing", {"workflow_name": "w"}),
     (Session(max_output_tokens=7), "max_output_tokens", 7),
     (Session(parallel_tool_calls=False), "parallel_tool_calls", False),
-    (Session(reasoning={"effort": "low"}), "reasoning", {"effort": "low"}),
+    (Session(reasoning=Reasoning(effort="low")), "reasoning", {"effort": "low"}),
     (Session(output_modalities=("text",)), "output_modalities", ["text"]),
     (
         Session(include=("item.input_audio_transcription.logprobs",)),

@@ -113,7 +113,10 @@ async def _finish(client: RealtimeClient) -> list[str]:
     await client.update_session(
         **({"audio": {"input": off}} if client.oracle.dialect == "ga" else off)
     )
-    await client.wait_for("session.updated", where=_listens_no_more)
+    # Messages are answered in their order: behind this answer the update has been carried out.
+    last = {"type": "response.cancel", "response_id": "resp_never", "event_id": "last"}
+    await client.send(last)
+    await client.wait_for("error", where=lambda event: event["error"]["event_id"] == "last")
     for _ in range(100):
         ids = [
             {event["response"]["id"] for event in client.events_of(kind)}
@@ -128,12 +131,6 @@ async def _finish(client: RealtimeClient) -> list[str]:
     return [f"{live} cannot be cancelled"]
 
 
-def _listens_no_more(event: Event) -> bool:
-    session = event["session"]
-    heard = session["audio"]["input"] if "audio" in session else session
-    return heard["turn_detection"] is None
-
-
 def _tell(client: RealtimeClient, event: Event | None) -> bool:
     """Tell the oracle what is about to be sent; False for what it could not follow.
 
@@ -142,7 +139,7 @@ def _tell(client: RealtimeClient, event: Event | None) -> bool:
     kind = event.get("type") if event is not None else None
     if event is None:
         return True
-    if kind in _NEEDS_ID and error_ids("", event) == (None,):
+    if kind in _NEEDS_ID and None in error_ids("", event):
         return False
     if kind in ("session.update", "transcription_session.update"):
         event = {"type": "", "event_id": event.get("event_id")}

@@ -124,4 +124,4 @@ def test_recordings_of_whole_sentences_are_complete(
         assert rate_hz == 16_000
         end = manifest[name]["speech_end_ms"] * 16
         turn = np.concatenate([samples[:end], np.zeros(3200, np.float32)])
-        assert model.probability(turn) > 0.9, name
+        assert model.probability(turn.astype(np.float32)) > 0.9, name
