@@ -328,6 +328,24 @@ class McpSettings(_Section):
     client."""
 
 
+class UploadSettings(_Section):
+    """Recorded turns by HTTP (POST /process_audio), and the conversations they belong to."""
+
+    max_bytes: Annotated[int, Field(ge=1024, le=1024**3), Env("PROCESS_AUDIO_MAX_BYTES")] = (
+        25 * 1024 * 1024
+    )
+    """Largest audio file that is taken."""
+    # A session's input buffer holds 15 minutes.
+    max_seconds: Annotated[int, Field(ge=1, le=840), Env("PROCESS_AUDIO_MAX_SECONDS")] = 300
+    """Longest recording that is taken."""
+    conversation_ttl_s: Annotated[
+        int, Field(ge=1, le=31_536_000), Env("CONVERSATION_TTL_SECONDS")
+    ] = 3600
+    """How long what was said in a conversation is remembered after its last turn."""
+    redis_url: Annotated[SecretStr | None, Env("REDIS_URL")] = None
+    """Redis that remembers it, redis://[:password@]host:6379/0; unset = this process does."""
+
+
 class Settings(_Section):
     """The whole tree; `Settings()` is what an empty environment gives."""
 
@@ -341,6 +359,7 @@ class Settings(_Section):
     llm: LlmSettings = LlmSettings()
     tts: TtsSettings = TtsSettings()
     mcp: McpSettings = McpSettings()
+    uploads: UploadSettings = UploadSettings()
 
 
 @dataclass(frozen=True, slots=True)

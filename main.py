@@ -29,10 +29,13 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive, Scope, Send
 
+import process_audio
 import rest
 import transport
+import web_console
 from client_secrets import ClientSecrets
 from config import Settings, load_settings
+from conversation_store import conversation_store
 from core.mcp_policy import check_tools
 from core.session_settings import check_language
 from dialects.objects import http_error
@@ -136,12 +139,14 @@ def create_app(
     registry = SessionRegistry()
     secrets = ClientSecrets.from_settings(settings.server)
     make_session = session_factory or partial(_realtime_session, turnstile=asyncio.Lock())
+    store = conversation_store(settings.uploads)
     _keep_keys_out_of_server_logs()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         try:
             running = build_engines(settings) if engines is None else engines
+            await store.start()
             await running.start()
             if session_factory is None:
                 await _warm_up(running)
@@ -158,6 +163,7 @@ def create_app(
             # drains before that.
             await registry.drain()
             await running.close()
+            await store.close()
             gc.unfreeze()
             gc.set_threshold(*thresholds)
 
@@ -178,6 +184,14 @@ def create_app(
                 await session.run()
 
         await transport.serve(websocket, settings, secrets, open_session)
+
+    async def run_local(model: str, connection: Any) -> None:
+        if registry.draining:
+            return
+        handshake = Handshake(model, "ga", pinned=True)
+        session = make_session(connection, app.state.engines, settings, handshake)
+        with registry.track(session):
+            await session.run()
 
     def first_session(model: str, changes: Mapping[str, Any], kind: SessionKind) -> Session:
         return _first_session(settings, app.state.engines, model, changes, kind)
@@ -200,20 +214,12 @@ def create_app(
             return JSONResponse({"status": "unavailable", "failing": failing}, 503)
         return JSONResponse({"status": "ready"})
 
-    async def welcome() -> dict[str, str]:
-        return {
-            "service": "OpenAI-compatible Realtime gateway",
-            "websocket": "/v1/realtime",
-            "health": "/health",
-            "ready": "/ready",
-            "documentation": "README.md",
-        }
-
     profiles = load_profiles(settings)
     models = profiles.names if profiles else (settings.session.model,)
     endpoints = rest.router(settings, secrets, first_session, transport.new_id, models)
     for prefix in REST_PREFIXES:
         app.include_router(endpoints, prefix=prefix)
+    app.include_router(process_audio.router(settings, store, run_local, transport.new_id))
     app.add_middleware(rest.BrowserAccess, settings=settings)
     app.add_api_websocket_route("/", realtime)
     for path in REALTIME_PATHS:
@@ -223,7 +229,7 @@ def create_app(
     app.add_api_websocket_route("/{path:path}", unknown_socket)
     app.add_api_route("/health", health)
     app.add_api_route("/ready", ready)
-    app.add_api_route("/", welcome)
+    web_console.install(app)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _server_error)
     return app
@@ -472,8 +478,7 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def parse_arguments(argv: Sequence[str] | None = None) -> dict[str, str]:
-    """The command line as environment variables, so that one set of rules checks both."""
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="main.py",
         description="Serve the OpenAI Realtime API over Pipecat.",
@@ -487,17 +492,33 @@ def parse_arguments(argv: Sequence[str] | None = None) -> dict[str, str]:
     parser.add_argument("--script", help="YAML file of the scripted responder [SCRIPT_FILE]")
     parser.add_argument("--dialect", help="auto, ga or beta [REALTIME_DIALECT]")
     parser.add_argument("--debug", action="store_true", help="log wire events [DEBUG]")
-    arguments = vars(parser.parse_args(argv))
+    parser.add_argument(
+        "--check", action="store_true", help="try every engine once, say what to fix, and end"
+    )
+    return parser
+
+
+def parse_arguments(argv: Sequence[str] | None = None) -> dict[str, str]:
+    """The command line as environment variables, so that one set of rules checks both."""
+    arguments = vars(_parser().parse_args(argv))
     overrides = {_OPTIONS[name]: arguments[name] for name in _OPTIONS if arguments[name]}
     return overrides | ({"DEBUG": "true"} if arguments["debug"] else {})
 
 
 def run(argv: Sequence[str] | None = None) -> int:
-    """Serve until stopped; the exit code: 1 = cannot listen or start, 2 = a bad setting."""
+    """Serve until stopped, or check the engines.
+
+    Returns:
+        The exit code: 1 = cannot listen or start, or an engine failed its check; 2 = a bad setting.
+    """
     overrides = parse_arguments(argv)
     try:
         settings = load_settings({**os.environ, **overrides})
         configure_logging(settings.server.debug)
+        if _parser().parse_args(argv).check:
+            from doctor import check
+
+            return asyncio.run(check(settings))
         with listen(settings.server.host, settings.server.port) as listener:
             return _run_server(settings, listener)
     except ConfigError as exc:

@@ -286,6 +286,9 @@ class RealtimeSession:
         """Take appended audio a second at a time: turns are found and others served in between."""
         end = start + APPEND_SLICE_BYTES
         if end < len(append.audio):
+            if start == 0 and (refused := self._machine.require_room(append)):
+                self._read_ahead.release()
+                return refused
             self._inbox.put_back(_Rest(append, end))
         else:
             self._read_ahead.release()

@@ -286,7 +286,11 @@ class BrowserAccess(CORSMiddleware):
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         super().__init__(
-            app, allow_methods=("GET", "POST"), allow_headers=("*",), allow_private_network=True
+            app,
+            allow_methods=("GET", "POST"),
+            allow_headers=("*",),
+            expose_headers=("Conversation-ID",),
+            allow_private_network=True,
         )
         self._settings = settings
 

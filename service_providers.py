@@ -23,7 +23,7 @@ from providers.registry import REGISTRY, Choice, choose
 from providers.script_file import DEFAULT_SCRIPT, load_script
 from providers.voice_map import MappedVoicesProvider
 
-__all__ = ("REGISTRY", "Engines", "Stack", "choose", "plan")
+__all__ = ("REGISTRY", "Engines", "Stack", "Workshop", "choose", "plan")
 
 logger = logging.getLogger("realtime.engines")
 
@@ -70,7 +70,7 @@ class EnginePlan:
     def told(self, *, shared: bool = False) -> tuple[Any, ...]:
         """What distinguishes the engine; with `shared`, what takes an engine of its own."""
         names = sorted(name for name in self.choice.options if not (shared and self._shares(name)))
-        values = (self._value(name) for name in names)
+        values = (self.value(name) for name in names)
         return (self.choice.stage, self.choice.name, *values)
 
     def build(self) -> Any:
@@ -88,13 +88,16 @@ class EnginePlan:
         """The provider on top of one that has the same engine."""
         with self._refusals():
             for name, make in self.choice.share.items():
-                running = make(running, self._value(name))
+                running = make(running, self.value(name))
             return running
 
     def _shares(self, name: str) -> bool:
         return name in self.choice.share
 
-    def _value(self, name: str) -> Any:
+    def value(self, name: str) -> Any:
+        """What an option is set to; "" for one the engine has not."""
+        if name not in self.choice.options:
+            return ""
         section, leaf = self.choice.options[name].split(".")
         return getattr(getattr(self.settings, section), leaf)
 
@@ -253,7 +256,7 @@ class Stack:
         return {Stage.STT: self.stt, Stage.LLM: self.llm, Stage.TTS: self.tts}
 
 
-class _Workshop:
+class Workshop:
     """Builds engines, each distinct one once."""
 
     def __init__(self) -> None:
@@ -313,6 +316,9 @@ class Engines:
         why: For each stage, what made the choice.
         vad: The process-wide VAD engine.
         judge: Judges for `semantic_vad` whether a turn is complete; None leaves that to silence.
+
+    Attributes:
+        alive: Every provider there is, each once.
     """
 
     def __init__(
@@ -329,7 +335,7 @@ class Engines:
         self.judge = judge
         self._default = Stack("", stt, llm, tts, vad, judge, why=why or {})
         self._stacks = {"": self._default}
-        self._alive: list[tuple[Stage, Provider]] = list(self._default.providers.items())
+        self.alive: list[tuple[Stage, Provider]] = list(self._default.providers.items())
         self._unknown_models: set[str] = set()
 
     @classmethod
@@ -345,7 +351,7 @@ class Engines:
         Raises:
             ConfigError: a setting that no engine can work with, naming the variable.
         """
-        workshop = _Workshop()
+        workshop = Workshop()
         stacks = [
             Stack(
                 each.name,
@@ -364,7 +370,7 @@ class Engines:
         engines = cls(first.stt, first.llm, first.tts, vad=vad, judge=judge)
         engines._default = first
         engines._stacks = {stack.name: stack for stack in stacks}
-        engines._alive = [(told[0], built) for told, built in workshop.built.items()]
+        engines.alive = [(told[0], built) for told, built in workshop.built.items()]
         return engines
 
     @property
@@ -417,7 +423,7 @@ class Engines:
         """
         try:
             async with asyncio.TaskGroup() as tasks:
-                for stage, provider in self._alive:
+                for stage, provider in self.alive:
                     tasks.create_task(provider.start(), name=f"start {stage}")
         except BaseExceptionGroup as group:
             await self.close()
@@ -425,7 +431,7 @@ class Engines:
 
     async def close(self) -> None:
         """Release everything; leaves no task, thread or process behind."""
-        for stage, provider in self._alive:
+        for stage, provider in self.alive:
             try:
                 await provider.close()
             except Exception:

@@ -192,6 +192,14 @@ class Machine:
         )
         return [StopResponse(response.id), *response.failed(failure, now)]
 
+    def require_room(self, append: InputAudioAppend) -> list[Output]:
+        """What is wrong with an append that will come in pieces: it is taken whole or not at all."""
+        try:
+            self._user.require_room(len(append.audio))
+        except InvalidRequest as refusal:
+            return [error_event(refusal, append.event_id)]
+        return []
+
     def backlog_ms(self) -> float:
         """Audio made and not yet let go: past a few seconds the engine should wait."""
         return max((response.pacer.queued_ms for response in self._responses()), default=0.0)
@@ -213,7 +221,7 @@ class Machine:
             case VadSpeechStopped():
                 return self._speech_stopped(event, now)
             case TranscriptDelta():
-                return self._user.words(event)
+                return self._user.words(event, now)
             case TranscriptFinal():
                 return self._transcript_final(event, now)
             case TranscriptFailed():
@@ -318,7 +326,7 @@ class Machine:
 
     def _transcript_final(self, event: TranscriptFinal, now: float) -> list[Output]:
         text = event.text.strip()
-        outputs = self._user.understood(event.item_id, text)
+        outputs = self._user.understood(event.item_id, text, now)
         if outputs is None:
             return []
         for response in self._waiting_for(event.item_id):
@@ -331,7 +339,7 @@ class Machine:
         return outputs
 
     def _transcript_failed(self, item_id: str, failure: Failure, now: float) -> list[Output]:
-        outputs = self._user.not_understood(item_id, failure)
+        outputs = self._user.not_understood(item_id, failure, now)
         if outputs is None:
             return []
         for response in self._waiting_for(item_id):

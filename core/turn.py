@@ -83,19 +83,23 @@ class InputBuffer:
         """How much audio waits."""
         return (self.end - self.start) / SAMPLES_PER_MS
 
-    def append(self, pcm: bytes) -> None:
-        """Add audio.
+    def require_room(self, size_bytes: int) -> None:
+        """Check that so much more audio fits.
 
         Raises:
-            InvalidRequest: the buffer is full; the audio was not added.
+            InvalidRequest: it does not.
         """
-        if self.duration_ms > MAX_BUFFER_MS:
+        added_ms = size_bytes / (BYTES_PER_SAMPLE * SAMPLES_PER_MS)
+        if self.duration_ms + added_ms > MAX_BUFFER_MS:
             raise InvalidRequest(
                 ErrorCode.INVALID_VALUE,
                 f"The input audio buffer is full: it holds at most {MAX_BUFFER_MS // 60_000} "
                 "minutes. Commit or clear it first.",
                 "audio",
             )
+
+    def append(self, pcm: bytes) -> None:
+        """Add audio."""
         self._chunks.append(pcm)
         self.end += len(pcm) // BYTES_PER_SAMPLE
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import assert_never
 
 from core import items
@@ -65,6 +66,19 @@ from protocol import (
 Output = ServerEvent | Command
 
 
+@dataclass(frozen=True, slots=True)
+class _Awaited:
+    """An item whose words are awaited: since when, how much audio, and whether it was opened."""
+
+    since_s: float
+    audio_s: float
+    begun: bool = True
+
+
+def _seconds(pcm: bytes) -> float:
+    return len(pcm) / (2000 * SAMPLES_PER_MS)
+
+
 class UserSide:
     """What the user says, from the first sample to the words.
 
@@ -89,8 +103,10 @@ class UserSide:
         self._buffer = InputBuffer()
         self._turn: Turn = Manual(None)
         self._vad_generation = 0
-        self._transcribing: dict[str, float] = {}
-        """Committed items whose words are awaited, and until when."""
+        self._transcribing: dict[str, _Awaited] = {}
+        """Items whose words are awaited."""
+        self._progress_s = -math.inf
+        """When the recogniser last said anything."""
         self._held_deltas: dict[str, list[str]] = {}
         """Words of the turn under way; some clients know no item before it is added."""
         self._item_audio: dict[str, bytes] = {}
@@ -108,7 +124,7 @@ class UserSide:
 
     def deadline(self) -> float:
         """When something on this side is due: a transcript, or the end of the silence."""
-        moments = [math.inf, *self._transcribing.values()]
+        moments = [math.inf, *map(self._words_due, self._transcribing.values())]
         timeout_ms = self._idle_timeout_ms()
         if self._idle is not None and timeout_ms is not None:
             moments.append(self._idle.deadline(timeout_ms))
@@ -185,12 +201,24 @@ class UserSide:
 
     # --- audio ------------------------------------------------------------------------------------
 
+    def require_room(self, size_bytes: int) -> None:
+        """Refuse audio that the buffer cannot hold, before any of it is taken.
+
+        While turn detection hears nobody there is always room: old silence is let go of.
+
+        Raises:
+            InvalidRequest: the buffer would hold more than it may.
+        """
+        if not isinstance(self._turn, Listening):
+            self._buffer.require_room(size_bytes)
+
     def append(self, pcm: bytes) -> list[Output]:
         """`input_audio_buffer.append`.
 
         Raises:
-            InvalidRequest: the buffer is full.
+            InvalidRequest: the buffer is full; nothing was added.
         """
+        self.require_room(len(pcm))
         if not pcm:
             return []
         outputs: list[Output] = []
@@ -265,8 +293,8 @@ class UserSide:
         self._restart_idle(now)
         audio = self._take_audio(start, end)
         item = Message(item_id, "user", "completed", (InputAudio(None, audio),))
-        self._transcribing[item_id] = now + self._policy.stt_timeout_s
         audio_ms = (end - start) / SAMPLES_PER_MS
+        self._transcribing[item_id] = _Awaited(now, audio_ms / 1000)
         previous = self._join(Entry(item, transcript=Pending(), audio_ms=audio_ms))
         return [
             CloseSegment(item_id, end),
@@ -307,8 +335,9 @@ class UserSide:
 
         The deadline counts from now: a user who never ends a turn must hold up no response.
         """
-        self._item_audio[item.id] = items.audio_of(item)
-        self._transcribing[item.id] = now + self._policy.stt_timeout_s
+        audio = items.audio_of(item)
+        self._item_audio[item.id] = audio
+        self._transcribing[item.id] = _Awaited(now, _seconds(audio), begun=False)
         return self._open_item_audio(now)
 
     def _open_item_audio(self, now: float) -> list[Output]:
@@ -316,7 +345,7 @@ class UserSide:
             return []
         outputs: list[Output] = []
         for item_id, audio in self._item_audio.items():
-            self._transcribing[item_id] = now + self._policy.stt_timeout_s
+            self._transcribing[item_id] = _Awaited(now, _seconds(audio))
             outputs += [self._open(item_id, audio), CloseSegment(item_id)]
         self._item_audio.clear()
         return outputs
@@ -333,8 +362,9 @@ class UserSide:
         """Whether the id belongs to the user's item that is still being spoken."""
         return isinstance(self._turn, Manual | Speaking) and self._turn.item_id == item_id
 
-    def words(self, event: TranscriptDelta) -> list[Output]:
+    def words(self, event: TranscriptDelta, now: float) -> list[Output]:
         """More words of a turn."""
+        self._progress_s = now
         if self.is_announced(event.item_id):
             self._held_deltas.setdefault(event.item_id, []).append(event.delta)
             return []
@@ -356,8 +386,9 @@ class UserSide:
         entry = self._conversation.get(item_id)
         return entry if entry is not None and isinstance(entry.transcript, Pending) else None
 
-    def understood(self, item_id: str, text: str) -> list[Output] | None:
+    def understood(self, item_id: str, text: str, now: float) -> list[Output] | None:
         """All the words of an item; None when nobody waits for them any more."""
+        self._progress_s = now
         entry = self._awaits(item_id)
         if entry is None:
             return None
@@ -374,8 +405,10 @@ class UserSide:
         billed = heard_seconds if seconds is None else seconds
         return [TranscriptionCompleted(entry.item.id, index, text, billed)]
 
-    def not_understood(self, item_id: str, failure: Failure) -> list[Output] | None:
+    def not_understood(self, item_id: str, failure: Failure, now: float) -> list[Output] | None:
         """There will be no words of an item; None when nobody waits for them any more."""
+        if failure.category is not ErrorCategory.TIMEOUT:
+            self._progress_s = now
         entry = self._awaits(item_id)
         if entry is None:
             return None
@@ -389,15 +422,27 @@ class UserSide:
         code = "audio_unintelligible" if unintelligible else "server_error"
         return [TranscriptionFailed(item_id, index, code, failure.message)]
 
+    def _words_due(self, awaited: _Awaited) -> float:
+        """Until when the words of an item may come.
+
+        A recogniser that works through a backlog is not late: the clock starts again with every
+        sign of it. Long audio takes longer to understand.
+        """
+        since_s = awaited.since_s
+        if awaited.begun:
+            since_s = max(since_s, self._progress_s)
+        return since_s + self._policy.stt_timeout_s + awaited.audio_s
+
     def overdue(self, now: float) -> list[tuple[str, Failure]]:
         """The items whose words have not come in time, and what to say of it."""
         seconds = round(self._policy.stt_timeout_s)
         failure = Failure(
             Stage.STT,
             ErrorCategory.TIMEOUT,
-            f"The speech recogniser did not answer within {seconds} s.",
+            f"The speech recogniser did not answer within {seconds} s and the length of the audio.",
         )
-        return [(i, failure) for i, deadline in self._transcribing.items() if now >= deadline]
+        awaited = self._transcribing.items()
+        return [(item_id, failure) for item_id, a in awaited if now >= self._words_due(a)]
 
     # --- silence ----------------------------------------------------------------------------------
 

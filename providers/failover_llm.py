@@ -6,9 +6,10 @@ import asyncio
 from functools import partial
 from typing import Any
 
-from pipecat.adapters.services.open_ai_adapter import OpenAILLMAdapter
+from pipecat.adapters.llm.services.open_ai_adapter import OpenAILLMAdapter
 from pipecat.frames.frames import (
     CancelFrame,
+    EndFrame,
     Frame,
     FunctionCallsStartedFrame,
     LLMContextFrame,
@@ -99,6 +100,11 @@ class FailoverLlmService(LLMService[Any]):
 
     async def start(self, frame: StartFrame) -> None:
         await super().start(frame)
+        for model in self._models:
+            await model.process(frame)
+
+    async def stop(self, frame: EndFrame) -> None:
+        await super().stop(frame)
         for model in self._models:
             await model.process(frame)
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from pipecat.frames.frames import (
     CancelFrame,
+    EndFrame,
     Frame,
     InputAudioRawFrame,
     InterimTranscriptionFrame,
@@ -116,6 +117,12 @@ class FailoverSTTService(STTService):
 
     async def start(self, frame: StartFrame) -> None:
         await super().start(frame)
+        for ear in self._ears:
+            await ear.process(frame)
+
+    async def stop(self, frame: EndFrame) -> None:
+        await asyncio.gather(*self._followers)
+        await super().stop(frame)
         for ear in self._ears:
             await ear.process(frame)
 

@@ -12,10 +12,9 @@ import pytest
 from pipecat.services.openai.stt import OpenAISTTService
 from pipecat.services.openai.tts import OpenAITTSService
 
-import service_providers
 from config import load_settings
 from protocol import Stage
-from providers import tone
+from providers import registry, tone
 from providers.script_file import DEFAULT_SCRIPT, load_script, parse_script
 from tests.doubles import Double, running_double, status
 from tests.e2e.gateway import run_gateway, speech
@@ -49,20 +48,20 @@ def load(monkeypatch: pytest.MonkeyPatch, path: str) -> Any:
 
 
 def builder(name: str) -> Any:
-    """A function that the page adds to service_providers.py."""
-    namespace = dict(vars(service_providers))
-    for code in blocks("service_providers.py"):
+    """A function that the page adds to the registry."""
+    namespace = dict(vars(registry))
+    for code in blocks("providers/registry.py"):
         exec(compile(code, str(PAGE), "exec"), namespace)
     return namespace[name]
 
 
 async def test_the_voice_is_chosen_by_its_row_and_speaks(monkeypatch: pytest.MonkeyPatch) -> None:
     load(monkeypatch, "providers/morse_tts.py")
-    (code,) = blocks("service_providers.py, in REGISTRY")
-    namespace = {**vars(service_providers), "_morse": builder("_morse")}
+    (code,) = blocks("providers/registry.py, in REGISTRY")
+    namespace = {**vars(registry), "_morse": builder("_morse")}
     row = eval(code.strip().removesuffix(","), namespace)
-    monkeypatch.setattr(service_providers, "REGISTRY", (*service_providers.REGISTRY, row))
-    chosen, why = service_providers.choose(Stage.TTS, "morse")
+    monkeypatch.setattr(registry, "REGISTRY", (*registry.REGISTRY, row))
+    chosen, why = registry.choose(Stage.TTS, "morse")
     assert why == "TTS_PROVIDER=morse"
     voice = chosen.build(load_settings({}, None), SCRIPT)
     async with run_gateway(tts=voice) as gateway, gateway.connect("ga") as client:

@@ -22,9 +22,14 @@ _CLOSING = (
 
 
 def _order(client: Client, since: int) -> list[str]:
-    """GA types from the `since`th event on, runs taken as one, without rate limits."""
+    """GA types from the first `response.created` behind the `since`th event on.
+
+    Runs are taken as one, rate limits left out. What comes ahead of the response, such as the
+    `done` of the item it answers, may still have been under way when the count was taken.
+    """
     kinds = (ga_type(event) for event in client.events[since:])
-    wanted = (kind for kind in kinds if kind != "rate_limits.updated")
+    response = itertools.dropwhile(lambda kind: kind != "response.created", kinds)
+    wanted = (kind for kind in response if kind != "rate_limits.updated")
     return [kind for kind, _ in itertools.groupby(wanted)]
 
 

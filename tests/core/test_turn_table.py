@@ -343,3 +343,26 @@ def test_a_turn_that_never_sounds_complete_ends_after_the_longest_wait(
     core(p.InputAudioAppend(pcm(10_000)), m.VadSpeechStarted(0, 500 * SAMPLES_PER_MS))
     stopped = core(m.VadSpeechStopped(0, 1000 * SAMPLES_PER_MS))
     assert stopped[0] == f"speech_stopped item_1 {1000 + wait_ms}ms"
+
+
+def test_a_recogniser_at_work_is_not_overdue() -> None:
+    core = Core(settings=manual())
+    for _ in range(3):
+        core(p.InputAudioAppend(pcm(1000)), p.InputAudioCommit())
+    said: list[str] = []
+    for number in (1, 2):
+        said += core.wait(12)
+        said += core(m.TranscriptFinal(f"item_{number}", "words"))
+    assert said == []
+    # Of the third there is no word more: 15 s and the second of its audio.
+    assert core.wait(15.9) == []
+    assert core.wait(0.2) == ["> drop item_3"]
+
+
+def test_an_append_that_does_not_fit_is_refused_as_a_whole() -> None:
+    core = Core(settings=manual())
+    core(p.InputAudioAppend(pcm(14 * 60_000)))
+    (refused,) = core.machine.require_room(p.InputAudioAppend(pcm(2 * 60_000), "late"))
+    assert isinstance(refused, p.ErrorEvent)
+    assert refused.client_event_id == "late"
+    assert core.machine.require_room(p.InputAudioAppend(pcm(30_000))) == []

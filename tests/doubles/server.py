@@ -73,6 +73,10 @@ class Double:
         """How the next requests are answered, one mode each."""
         self._next[provider].extend(modes)
 
+    def forget(self) -> None:
+        """Answer as always from now on: drop the modes of `once` that nothing has used."""
+        self._next.clear()
+
     def take_mode(self, provider: str) -> Mode:
         """How the request that has just come is to be answered."""
         queue = self._next[provider]

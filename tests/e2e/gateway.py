@@ -13,7 +13,14 @@ import soundfile
 from fastapi import FastAPI
 
 import main
-from config import LlmSettings, McpSettings, ServerSettings, SessionSettings, Settings
+from config import (
+    LlmSettings,
+    McpSettings,
+    ServerSettings,
+    SessionSettings,
+    Settings,
+    UploadSettings,
+)
 from processors.smart_turn import SmartTurn
 from processors.vad_engine import VadEngine
 from processors.vad_model import SileroModel
@@ -109,6 +116,7 @@ async def run_gateway(
     session: dict[str, Any] | None = None,
     context_tokens: int = 28_000,
     mcp: McpSettings | None = None,
+    uploads: UploadSettings | None = None,
     **server: Any,
 ) -> AsyncGenerator[Gateway]:
     """Serve the application with the scripted engines, or those given."""
@@ -117,6 +125,7 @@ async def run_gateway(
         session=SessionSettings.model_validate(session or {}),
         llm=LlmSettings(context_tokens=context_tokens),
         mcp=mcp or McpSettings(),
+        uploads=uploads or UploadSettings(),
     )
     engines = Engines(
         stt or ScriptedSttProvider(SCRIPT.transcripts, SCRIPT.latency, SCRIPT.seed),
