@@ -69,7 +69,6 @@ class ElevenLabsProvider:
 
     name: ClassVar[str] = "elevenlabs"
     speeds: tuple[float, float] = (0.7, 1.2)
-    speeds: tuple[float, float] = (0.7, 1.2)
 
     def __init__(
         self,

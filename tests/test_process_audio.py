@@ -275,6 +275,34 @@ async def test_a_bad_upload_is_refused(
         assert error_of(await post(gateway, file, **fields)) == refusal
 
 
+async def test_no_more_is_read_than_is_taken() -> None:
+    head = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
+    chunks = itertools.chain([head], itertools.repeat(bytes(100_000)))
+    read_bytes = 0
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        nonlocal read_bytes
+        chunk = next(chunks)
+        read_bytes += len(chunk)
+        assert read_bytes < 1_000_000
+        return {"type": "http.request", "body": chunk, "more_body": True}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/process_audio",
+        "query_string": b"",
+        "headers": [(b"content-type", b"multipart/form-data; boundary=x")],
+    }
+    async with gateway_that_hears(uploads=UploadSettings(max_bytes=200_000)) as gateway:
+        await gateway.app(scope, receive, send)
+    assert sent[0]["status"] == 413
+
+
 @pytest.mark.parametrize(
     ("request_options", "status", "code"),
     [
