@@ -221,7 +221,9 @@ class Response:
                 return self._call_ended(event.call_id)
             case ModelFinished():
                 self._finish, self._usage = event.reason, event.usage
-                return []
+                # Nothing is left to be spoken: clients that answer a call as soon as its item is
+                # done must find the response done as well.
+                return self.ended(now) if not self._spoken or self._message is None else []
             case SpeechText():
                 events = self._open_message()
                 assert self._message is not None
@@ -246,6 +248,8 @@ class Response:
 
     def ended(self, now: float) -> list[ServerEvent]:
         """The engine delivered everything; what is queued still goes at its pace."""
+        if self._ended:
+            return []
         self._ended = True
         self.pacer.push(_End())
         return self.release(now)

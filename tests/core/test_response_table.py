@@ -377,3 +377,19 @@ def test_waiting_for_the_pace_is_no_silence() -> None:
     assert [line for line in core.wait(54) if not line.startswith("audio.delta")] == []
     assert core(*finished()) == []
     assert core.wait(2)[-1] == "response.done resp_1 completed [item_2]"
+
+
+def test_a_call_without_words_is_done_as_soon_as_the_model_is() -> None:
+    core = calling()
+    core(CALL_END)
+    assert core(m.ModelFinished("resp_1", "tool_calls", p.Usage())) == [
+        "response.done resp_1 completed [item_2]"
+    ]
+    assert core(CREATE) == CREATED
+    assert core(END) == []
+
+
+def test_words_to_be_spoken_are_waited_for() -> None:
+    core = started()
+    core(m.ModelText("resp_1", "Hi."))
+    assert core(m.ModelFinished("resp_1", "stop", p.Usage())) == []
