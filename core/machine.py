@@ -193,7 +193,7 @@ class Machine:
         return [StopResponse(response.id), *response.failed(failure, now)]
 
     def require_room(self, append: InputAudioAppend) -> list[Output]:
-        """What is wrong with an append that will come in pieces: it is taken whole or not at all."""
+        """What is wrong with an append that will come in pieces: all of it is taken, or none."""
         try:
             self._user.require_room(len(append.audio))
         except InvalidRequest as refusal:

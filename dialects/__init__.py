@@ -12,7 +12,6 @@ from protocol import SessionCreated
 
 __all__ = [
     "Dialect",
-
     "beta",
     "bilingual_session_created",
     "decide",

@@ -93,6 +93,7 @@ def unknown_parameters(event: WireEvent) -> list[str]:
 
 # --- one decoder per event ------------------------------------------------------------------
 
+
 def _unheard(session: object) -> list[str]:
     """Paths that only a realtime session has, in the update of a transcription session."""
     fields = cast("dict[str, Any]", session) if isinstance(session, dict) else {}

@@ -360,9 +360,7 @@ class FakeVadStream:
     end: int | None = None
     """Where its speech ends, for as long as a turn may be ended there."""
 
-    def configure(
-        self, threshold: float, silence_ms: int, pauses_ms: tuple[int, ...] = ()
-    ) -> None:
+    def configure(self, threshold: float, silence_ms: int, pauses_ms: tuple[int, ...] = ()) -> None:
         self.calls.append(("configure", threshold, silence_ms))
         self.pauses_ms = pauses_ms
 

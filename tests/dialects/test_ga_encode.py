@@ -334,13 +334,9 @@ def test_secrets_of_an_mcp_server_are_not_shown() -> None:
         "allowed_tools": ["t"],
         "require_approval": {"never": {"tool_names": ["t"]}},
     }
-    server = McpTool.model_validate(
-        {**sent, "authorization": "hush", "headers": {"X-Key": "hush"}}
-    )
+    server = McpTool.model_validate({**sent, "authorization": "hush", "headers": {"X-Key": "hush"}})
     assert "hush" not in repr(server)
-    session = Session(
-        tools=(server,), tool_choice=McpToolChoice(server_label="s")
-    )
+    session = Session(tools=(server,), tool_choice=McpToolChoice(server_label="s"))
     encoded = ga.encode(SessionUpdated(SessionView("sess_1", 0, session)), "event_1")
     assert encoded is not None
     assert encoded["session"]["tools"] == [

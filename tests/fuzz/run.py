@@ -23,7 +23,7 @@ from conformance.oracle.required_keys import check_bilingual_session
 from handshake import DialectName
 from protocol import CLIENT_EVENT_TYPES, ServerEvent
 from realtime_session import RealtimeSession, first_settings
-from service_providers import Engines as EngineSet
+from service_providers import Stack
 from tests.fuzz.book import Book, Entry
 from tests.fuzz.clock import FastLoop, on_this_clock
 from tests.fuzz.engines import FakePipeline, FakeTools
@@ -43,7 +43,7 @@ _LAST_ROUNDS = 12
 _KINDS = frozenset({*CLIENT_EVENT_TYPES, "transcription_session.update"})
 _VERBATIM = re.compile(r"schema: (unknown field )?.*\bprompt\.variables")
 """What the SDK's types restrict, and this server gives back as it came."""
-_ENGINES = cast(EngineSet, SimpleNamespace(stt=SimpleNamespace(languages=None, name="fake")))
+_ENGINES = cast(Stack, SimpleNamespace(stt=SimpleNamespace(languages=None, name="fake")))
 
 OpenConnection = Callable[["MemorySocket", DialectName], Connection]
 

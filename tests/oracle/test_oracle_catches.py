@@ -114,9 +114,7 @@ def test_the_id_of_a_deleted_item_may_be_used_again() -> None:
         checker.client({"type": "conversation.item.create", "item": item})
         checker.server({"type": "conversation.item.added", **place})
         checker.server({"type": "conversation.item.done", **place})
-        checker.server(
-            {"type": "conversation.item.input_audio_transcription.completed", **words}
-        )
+        checker.server({"type": "conversation.item.input_audio_transcription.completed", **words})
         checker.server({"type": "conversation.item.deleted", "item_id": "mine"})
     assert checker.finish() == []
 
