@@ -5,6 +5,7 @@ It knows the wire protocol only, so it talks to this project's server and to Ope
 
 from __future__ import annotations
 
+import abc
 import argparse
 import asyncio
 import base64
@@ -167,7 +168,7 @@ class Playback:
         return time.monotonic() - self._sounded_at_s < tail_s + self.delay_s
 
 
-class Audio:
+class Audio(abc.ABC):
     """Where speech comes from and replies go to."""
 
     def __init__(self, clips: int = 0) -> None:
@@ -175,11 +176,11 @@ class Audio:
         self.clips = clips
         """How many recordings there are to be spoken on demand."""
 
+    @abc.abstractmethod
     async def run(self, listener: Listener) -> None:
         """Record and play until cancelled; raises AudioError if that cannot be."""
-        raise NotImplementedError
 
-    def speak(self, *, again: bool) -> None:
+    def speak(self, *, again: bool) -> None:  # noqa: B027  (a microphone has nothing to repeat)
         """Speak the next recording, unless one is being spoken and `again` is false."""
 
 
