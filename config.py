@@ -8,6 +8,7 @@ what may be chosen, `service_providers.py` says what the choice means.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from pydantic import (
     SecretStr,
     ValidationError,
 )
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
 from protocol import ConfigError
@@ -53,6 +55,24 @@ def _http_url(value: str | None) -> str | None:
 
 
 HTTP_URL = AfterValidator(_http_url)
+
+
+def _language(*others: str) -> AfterValidator:
+    """A language tag, or one of the words that some engines know besides."""
+
+    def check(value: str | None) -> str | None:
+        if value is None or value in others or _LANGUAGE_TAG.fullmatch(value):
+            return value
+        words = "".join(f", or {word}" for word in others)
+        raise PydanticCustomError(
+            "language", "a language tag such as en or zh-CN{words}", {"words": words}
+        )
+
+    return AfterValidator(check)
+
+
+# Of BCP 47 the part that names languages; some write an underscore.
+_LANGUAGE_TAG = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*")
 
 
 def _engines(*known: str) -> AfterValidator:
@@ -88,11 +108,15 @@ class ServerSettings(_Section):
     client_secret_key: Annotated[SecretStr | None, Env("CLIENT_SECRET_KEY")] = None
     """Signs ephemeral keys, at least 16 characters; unset = API_KEY, without that by chance."""
     allowed_origins: Annotated[tuple[str, ...], Env("ALLOWED_ORIGINS", ",")] = ()
-    """Browser origins besides localhost that may connect while API_KEY is unset; * allows all."""
+    """Browser origins besides localhost and our own page that need no API_KEY; * allows all."""
     ssl_certfile: Annotated[FilePath | None, Env("SSL_CERTFILE")] = None
     """Certificate chain (PEM); with SSL_KEYFILE it turns ws: and http: into wss: and https:."""
     ssl_keyfile: Annotated[FilePath | None, Env("SSL_KEYFILE")] = None
     """Private key (PEM) of SSL_CERTFILE."""
+    workers: Annotated[int, Field(ge=1, le=64), Env("WORKERS")] = 1
+    """Processes that connections are spread over; each loads its own engines."""
+    testing: Annotated[bool, Env("TESTING")] = False
+    """Test mode: a script's faults strike, and POST /testing/faults sets more."""
     debug: Annotated[bool, Env("DEBUG")] = False
     """Log every wire event and Pipecat's own debug lines, which may quote what was said."""
     dialect: Annotated[Literal["auto", "ga", "beta"], Env("REALTIME_DIALECT")] = "auto"
@@ -120,10 +144,26 @@ class SessionSettings(_Section):
         int, Field(ge=100, le=600_000), Env("GENERATION_TIMEOUT_MS")
     ] = 30_000
     """How long a response may go without anything new from its engines before it fails."""
+    speculative_turns: Annotated[bool, Env("SPECULATIVE_TURNS")] = True
+    """Whether replies are prepared while the user pauses, before the turn is known to be over."""
+    speculate_after_ms: Annotated[int, Field(ge=0, le=60_000), Env("SPECULATE_AFTER_MS")] = 150
+    """Silence within a turn from which a reply is prepared."""
     profiles: Annotated[FilePath | None, Env("PROFILES_FILE")] = None
     """YAML file that gives model names stacks of their own; unset = one stack for every name."""
     failover_retry_s: Annotated[int, Field(ge=1, le=86_400), Env("FAILOVER_RETRY_SECONDS")] = 60
     """How long an engine that failed is spared where it has a backup."""
+    playback: Annotated[Literal["client", "server"], Env("PLAYBACK")] = "client"
+    """Who keeps the time of what is played; server is for devices that play audio as it comes."""
+    requests_per_minute: Annotated[
+        int | None, Field(ge=1, le=1_000_000), Env("RATE_LIMIT_REQUESTS_PER_MINUTE")
+    ] = None
+    """Responses a key may have a minute, in all its sessions together; unset = no limit."""
+    tokens_per_minute: Annotated[
+        int | None, Field(ge=1, le=1_000_000_000), Env("RATE_LIMIT_TOKENS_PER_MINUTE")
+    ] = None
+    """Tokens, in and out, that a key may use a minute in all its sessions; unset = no limit."""
+    legacy_events: Annotated[bool, Env("LEGACY_EVENTS")] = False
+    """Whether to send events that OpenAI's types still name and OpenAI no longer sends."""
 
 
 class VadSettings(_Section):
@@ -205,8 +245,10 @@ class SttSettings(_Section):
     """Key of DEEPGRAM_BASE_URL; sent nowhere else."""
     deepgram_model: Annotated[str, Env("DEEPGRAM_MODEL")] = "nova-3"
     """Model of deepgram."""
-    deepgram_language: Annotated[str | None, Env("DEEPGRAM_LANGUAGE")] = None
+    deepgram_language: Annotated[str | None, _language("multi"), Env("DEEPGRAM_LANGUAGE")] = None
     """Language as Deepgram names it; unset = STT_LANGUAGE, without that multi."""
+    deepgram_diarize: Annotated[bool, Env("DEEPGRAM_DIARIZE")] = False
+    """Whether deepgram tells speakers apart for every client, not only for those that ask."""
     deepgram_base_url: Annotated[str, HTTP_URL, Env("DEEPGRAM_BASE_URL")] = (
         "https://api.deepgram.com"
     )
@@ -224,7 +266,7 @@ class SttSettings(_Section):
     whisper_workers: Annotated[int, Field(ge=1, le=64), Env("WHISPER_WORKERS")] = 1
     """Turns that local_whisper decodes at a time."""
     whisper_threads: Annotated[int, Field(ge=0, le=256), Env("WHISPER_THREADS")] = 0
-    """CPU threads of local_whisper for each turn; 0 = as CTranslate2 sees fit, up to 4."""
+    """CPU threads of local_whisper for each turn; 0 = CTranslate2's default, which is 4."""
     whisper_allow_download: Annotated[bool, Env("WHISPER_ALLOW_DOWNLOAD")] = False
     """Whether local_whisper may fetch a model from the Hugging Face hub."""
     mode: Annotated[Literal["auto", "general", "phrases"], Env("POCKETSPHINX_MODE")] = "auto"
@@ -234,7 +276,7 @@ class SttSettings(_Section):
     """Phrases of the phrases mode, separated by |; unset = those of the script."""
     workers: Annotated[int, Field(ge=1, le=64), Env("POCKETSPHINX_WORKERS")] = 2
     """Worker processes, each of which decodes one turn at a time."""
-    language: Annotated[str | None, Env("STT_LANGUAGE")] = None
+    language: Annotated[str | None, _language(), Env("STT_LANGUAGE")] = None
     """Language (BCP-47) spoken when the client names none; unset = the engine finds out."""
 
 
@@ -444,11 +486,12 @@ def _split(value: str, separator: str | None) -> str | tuple[str, ...]:
 
 _ALLOWED = {
     "bool_parsing": "true or false",
-    "int_parsing": "a whole number",
-    "float_parsing": "a number",
     "path_not_file": "the path of an existing file",
 }
 """What pydantic's wording leaves unclear, by its error type."""
+
+_OF_NUMBERS = frozenset({"int_parsing", "float_parsing", "greater_than_equal", "less_than_equal"})
+"""The errors that are answered with the whole range."""
 
 
 def _config_error(exc: ValidationError, raw: Mapping[str, str]) -> ConfigError:
@@ -457,8 +500,20 @@ def _config_error(exc: ValidationError, raw: Mapping[str, str]) -> ConfigError:
     name = next(
         name for name, row in VARIABLES.items() if (row.section, row.field) == (section, field)
     )
-    allowed = _ALLOWED.get(error["type"]) or error["msg"].removeprefix("Input should be ")
+    if error["type"] in _OF_NUMBERS:
+        model = cast(type[BaseModel], Settings.model_fields[section].annotation)
+        allowed = _range(model.model_fields[field])
+    else:
+        allowed = _ALLOWED.get(error["type"]) or error["msg"].removeprefix("Input should be ")
     return ConfigError(name, f"must be {allowed}, not {raw[name]!r}")
+
+
+def _range(field: FieldInfo) -> str:
+    """The numbers a setting may be, in words; each has both bounds."""
+    least = next(mark.ge for mark in field.metadata if hasattr(mark, "ge"))
+    most = next(mark.le for mark in field.metadata if hasattr(mark, "le"))
+    kind = "a number" if field.annotation is float else "a whole number"
+    return f"{kind} from {least} to {most}"
 
 
 def _check_together(settings: Settings) -> None:

@@ -1,16 +1,20 @@
-"""What was said in conversations that outlive their sessions: in memory, or in Redis.
+"""What was said in conversations that outlive their sessions: in memory, a file, or Redis.
 
 It keeps words by conversation id and forgets them after a while; it knows no session and no HTTP.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
+import sqlite3
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, cast
+from pathlib import Path
+from typing import Any, Literal, Protocol, TypeVar, cast
 
 from config import UploadSettings
 from protocol import ConfigError
@@ -20,7 +24,11 @@ MAX_MESSAGES = 200
 MAX_CONVERSATIONS = 10_000
 """Conversations kept in memory; the one that rested longest goes first."""
 REDIS_TIMEOUT_S = 5.0
+FILE_TIMEOUT_S = 5.0
 _KEY = "realtime:conversation:"
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +55,18 @@ class ConversationStore(Protocol):
     async def close(self) -> None: ...
 
 
-def conversation_store(settings: UploadSettings) -> ConversationStore:
+def conversation_store(settings: UploadSettings, shared: Path | None = None) -> ConversationStore:
     """The store that the settings ask for; nothing is connected yet.
+
+    Args:
+        settings: With `REDIS_URL` it is Redis.
+        shared: A folder of all processes of this gateway; None when there is only this one.
 
     Raises:
         ConfigError: REDIS_URL is no such URL, or the client library is not installed.
     """
+    if settings.redis_url is None and shared is not None:
+        return FileStore(shared / "conversations.sqlite", settings.conversation_ttl_s)
     if settings.redis_url is None:
         return MemoryStore(settings.conversation_ttl_s)
     return RedisStore(settings.redis_url.get_secret_value(), settings.conversation_ttl_s)
@@ -103,6 +117,84 @@ class MemoryStore:
         now_s = self._clock()
         while self._kept and next(iter(self._kept.values())).expires_at_s <= now_s:
             self._kept.popitem(last=False)
+
+
+class FileStore:
+    """Keeps conversations in a file that the processes of one gateway share until it ends.
+
+    Args:
+        path: An SQLite file; it is made when it is not there.
+        ttl_s: How long a conversation may rest.
+        clock: Seconds from a beginning that all processes agree on.
+    """
+
+    def __init__(self, path: Path, ttl_s: float, clock: Callable[[], float] = time.time) -> None:
+        self._path = path
+        self._ttl_s = ttl_s
+        self._clock = clock
+
+    async def start(self) -> None:
+        """Make the table."""
+        await self._run(
+            lambda rows: rows.execute(
+                "CREATE TABLE IF NOT EXISTS said ("
+                "position INTEGER PRIMARY KEY, conversation TEXT, role TEXT, text TEXT, at REAL)"
+            )
+        )
+        await self._run(
+            lambda rows: rows.execute(
+                "CREATE INDEX IF NOT EXISTS by_conversation ON said (conversation, position)"
+            )
+        )
+
+    async def load(self, conversation_id: str) -> tuple[Said, ...]:
+        """What was said so far; nothing for an id that is unknown or forgotten."""
+
+        def read(rows: sqlite3.Connection) -> tuple[Said, ...]:
+            latest = rows.execute(
+                "SELECT max(at) FROM said WHERE conversation = ?", (conversation_id,)
+            ).fetchone()[0]
+            if latest is None or latest + self._ttl_s <= self._clock():
+                return ()
+            found = rows.execute(
+                "SELECT role, text FROM said WHERE conversation = ? ORDER BY position DESC LIMIT ?",
+                (conversation_id, MAX_MESSAGES),
+            )
+            return tuple(Said(role, text) for role, text in reversed(found.fetchall()))
+
+        return await self._run(read)
+
+    async def append(self, conversation_id: str, said: Sequence[Said]) -> None:
+        """Add to a conversation, which then rests from now on; what has rested too long goes."""
+
+        def write(rows: sqlite3.Connection) -> None:
+            now_s = self._clock()
+            rows.execute(
+                "DELETE FROM said WHERE conversation IN "
+                "(SELECT conversation FROM said GROUP BY conversation HAVING max(at) <= ?)",
+                (now_s - self._ttl_s,),
+            )
+            rows.executemany(
+                "INSERT INTO said (conversation, role, text, at) VALUES (?, ?, ?, ?)",
+                [(conversation_id, entry.role, entry.text, now_s) for entry in said],
+            )
+
+        await self._run(write)
+
+    async def close(self) -> None:
+        """Nothing is open between two calls."""
+
+    async def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Do something in one transaction, off the event loop."""
+
+        def transaction() -> T:
+            with closing(sqlite3.connect(self._path, timeout=FILE_TIMEOUT_S)) as rows, rows:
+                return work(rows)
+
+        try:
+            return await asyncio.to_thread(transaction)
+        except sqlite3.Error as exc:
+            raise StoreUnavailable(type(exc).__name__) from None
 
 
 class RedisStore:

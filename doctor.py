@@ -1,8 +1,10 @@
-"""`main.py --check`: tries every engine once, as a session would, and says what to fix."""
+"""`main.py --check` and the console's: tries every engine as a session would, says what to fix."""
 
 from __future__ import annotations
 
 import asyncio
+import shutil
+import textwrap
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -67,6 +69,9 @@ _HINTS: Final = {
 }  # fmt: skip
 
 
+_LEAST_COLUMNS: Final = 30
+"""What wraps to less is harder to read than a line that is too long."""
+
 _SHARED: Final = {"base_url": "OPENAI_BASE_URL", "api_key": "OPENAI_API_KEY"}
 
 
@@ -97,15 +102,21 @@ async def check(settings: Settings, say: Callable[[str], None] = print) -> int:
         ConfigError: the settings do not say which engines there are to try.
     """
     stacks = plan(settings)
-    async with _Bench() as bench:
-        findings = [await bench.examine(engine) for engine in _distinct(stacks, bench.order)]
+    findings = [finding async for finding in examine(stacks)]
     findings.sort(key=lambda finding: STAGES.index(finding.stage))
-    say(_table(findings))
-    for line in _voices(stacks):
+    say(_table(findings, shutil.get_terminal_size().columns))
+    for line in voices(stacks):
         say(line)
     failed = sum(1 for finding in findings if finding.fix)
     say(f"{failed} of {len(findings)} engines failed." if failed else "Every engine works.")
     return 1 if failed else 0
+
+
+async def examine(stacks: Sequence[StackPlan]) -> AsyncGenerator[Finding]:
+    """Try each engine of each profile once, one after the other; voices come first."""
+    async with _Bench() as bench:
+        for engine in _distinct(stacks, bench.order):
+            yield await bench.examine(engine)
 
 
 def _distinct(stacks: Sequence[StackPlan], order: Sequence[Stage]) -> list[EnginePlan]:
@@ -334,21 +345,37 @@ def _named(engine: EnginePlan, option: str) -> str:
     return f"{variable} (or {key} of {engine.place} in the profiles file)"
 
 
-def _table(findings: Sequence[Finding]) -> str:
-    rows = [("stage", "engine", "result", "time", "fix")]
+def _table(findings: Sequence[Finding], columns: int) -> str:
+    """A row for each engine, and below it what to fix; no line is longer than `columns`."""
+    rows = [("stage", "result", "time", "engine")]
     for finding in findings:
         taken = "-" if finding.taken_ms is None else f"{finding.taken_ms:.0f} ms"
-        rows.append((finding.stage.upper(), finding.engine, finding.result, taken, finding.fix))
-    widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    lines = (
-        "  ".join((*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[4]))
-        for row in rows
+        rows.append((finding.stage.upper(), finding.result, taken, finding.engine))
+    widths = [max(len(row[column]) for row in rows) + 2 for column in range(3)]
+    fixes = ("", *(finding.fix for finding in findings))
+    lines: list[str] = []
+    for row, fix in zip(rows, fixes, strict=True):
+        head = "".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False))
+        lines += _wrapped(row[3], head, " " * len(head), columns)
+        if fix:
+            indent = " " * widths[0]
+            lines += _wrapped(fix, indent, indent, columns)
+    return "\n".join(lines)
+
+
+def _wrapped(text: str, head: str, indent: str, columns: int) -> list[str]:
+    return textwrap.wrap(
+        text,
+        max(columns, len(indent) + _LEAST_COLUMNS),
+        initial_indent=head,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
     )
-    return "\n".join(line.rstrip() for line in lines)
 
 
-def _voices(stacks: Sequence[StackPlan]) -> list[str]:
-    """What becomes of the names that clients send."""
+def voices(stacks: Sequence[StackPlan]) -> list[str]:
+    """What becomes of the names that clients send, in lines."""
     if not stacks[0].name:
         return []
     lines = [f"Models that no profile is called are served by {stacks[0].name}."]

@@ -8,8 +8,9 @@ from __future__ import annotations
 import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from typing import Literal
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from client_secrets import PREFIX, ClientSecret, ClientSecrets
 from config import Settings
@@ -21,6 +22,9 @@ _KEY_SUBPROTOCOL = "openai-insecure-api-key."
 _BETA_SUBPROTOCOL = "openai-beta.realtime-v1"
 _GA_USER_AGENTS = ("OpenAI/", "AsyncOpenAI/", "Agents/")
 _LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
+_NOT_IN_PUBLIC_DNS = (".local", ".localhost", ".internal", ".home.arpa")
+"""Reserved by RFC 6762, RFC 6761, ICANN (for private use) and RFC 8375."""
+_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +84,8 @@ def origin_allowed(request: HandshakeRequest, settings: Settings) -> bool:
     """Whether a browser page of this origin may connect.
 
     Without an API key any page the user visits could reach a gateway on the user's own machine:
-    WebSockets are not bound by the same-origin policy. With a key the key decides.
+    WebSockets are not bound by the same-origin policy. With a key the key decides. The gateway's
+    own page may connect under every name that nobody else can point at it.
     """
     origin = request.headers.get("origin")
     if origin is None or settings.server.api_key is not None:
@@ -88,11 +93,98 @@ def origin_allowed(request: HandshakeRequest, settings: Settings) -> bool:
     allowed = {entry.lower().rstrip("/") for entry in settings.server.allowed_origins}
     if "*" in allowed or origin.lower().rstrip("/") in allowed:
         return True
+    parts = _split(origin)
+    if parts is None or parts.scheme not in _DEFAULT_PORTS:
+        return False
+    return parts.hostname in _LOCAL_HOSTS or (
+        _is_own_page(request) and _cannot_be_rebound(parts.hostname)
+    )
+
+
+def operator_refusal(request: HandshakeRequest, peer: str | None, settings: Settings) -> str:
+    """Why a request may not see or change the settings; "" when it may.
+
+    It may with the API key, or from the gateway's own machine: from a loopback address, to a
+    loopback name (else a page whose name is made to point here would do), and not through a proxy,
+    whose address tells nothing about who asked. Pages of other origins never may.
+
+    Args:
+        request: What was sent.
+        peer: The address of the other end of the socket; None where it has none.
+        settings: The process's settings.
+    """
+    site = request.headers.get("sec-fetch-site")
+    own = site in {"same-origin", "none"} if site else _is_own_page(request)
+    if not own:
+        return "Pages of other origins may not see or change the settings of this server."
+    has_key = settings.server.api_key is not None
+    presented = find_credential(request)
+    if has_key and presented is not None and _is_api_key(presented, settings):
+        return ""
+    forwarded = any(
+        name.startswith("x-forwarded-") or name in {"forwarded", "via", "x-real-ip"}
+        for name in request.headers
+    )
+    host = _split(f"//{request.headers.get('host', '')}")
+    is_local = host is not None and _is_loopback(host.hostname) and _is_loopback(peer)
+    if is_local and not forwarded:
+        return ""
+    if has_key and presented is not None:
+        return "The API key is wrong. It is the one this server was started with."
+    way_in = "with the API key" if has_key else "once API_KEY is set, with that key"
+    scheme = "https" if settings.server.ssl_certfile else "http"
+    return (
+        "The settings can be seen and changed on the machine the server runs on, at its address "
+        f"{scheme}://localhost:{settings.server.port or '…'}/, or {way_in}."
+    )
+
+
+def _is_own_page(request: HandshakeRequest) -> bool:
+    """Whether no page sent the request, or one that came from the address it was sent to."""
+    origin = request.headers.get("origin")
+    if origin is None:
+        return True
+    page, target = _split(origin), _split(f"//{request.headers.get('host', '')}")
+    if page is None or target is None or page.hostname is None:
+        return False
+    default = _DEFAULT_PORTS.get(page.scheme)
+    return (page.hostname, page.port or default) == (target.hostname, target.port or default)
+
+
+def _cannot_be_rebound(hostname: str | None) -> bool:
+    """Whether no stranger can make this name point here: an address, or no name of the public DNS.
+
+    A page of evil.example whose name is changed to mean 127.0.0.1 (DNS rebinding) is of the same
+    origin as what answers there.
+    """
+    if hostname is None:
+        return False
     try:
-        parts = urlsplit(origin)
-        return parts.scheme in {"http", "https"} and parts.hostname in _LOCAL_HOSTS
+        ip_address(hostname)
+    except ValueError:
+        return "." not in hostname or hostname.endswith(_NOT_IN_PUBLIC_DNS)
+    return True
+
+
+def _is_loopback(host: str | None) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        address = ip_address(host or "")
     except ValueError:
         return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return (mapped or address).is_loopback
+
+
+def _split(url: str) -> SplitResult | None:
+    """The parts of an origin or of `//host:port`; None when it is neither."""
+    try:
+        parts = urlsplit(url)
+        # Only asking for the port shows whether it is one.
+        return parts if parts.port is None or parts.port >= 0 else None
+    except ValueError:
+        return None
 
 
 def detect_dialect(request: HandshakeRequest, secret: ClientSecret | None = None) -> DialectName:

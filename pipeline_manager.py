@@ -23,6 +23,7 @@ from core.messages import (
     GenerationFailed,
     ModelFinished,
     OpenSegment,
+    SettleSegment,
     SpeechAudio,
     StartResponse,
     StopResponse,
@@ -130,7 +131,10 @@ class PipelineManager:
             case FeedAudio() | ConfigureVad():
                 self._audio.put(command)
             case OpenSegment():
-                self._gate.open(command.item_id)
+                self._gate.open(command.item_id, command.attempt)
+                self._audio.put(command)
+            case SettleSegment():
+                self._gate.settle(command.item_id, command.sample)
                 self._audio.put(command)
             case CloseSegment():
                 self._gate.close(command.item_id)

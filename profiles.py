@@ -92,12 +92,20 @@ class Profile(_Section):
     temperature: Annotated[float, Field(ge=0.6, le=1.2)] | None = None
     max_tokens: Annotated[int, Field(ge=1, le=4096)] | None = None
     context_tokens: Annotated[int, Field(ge=0, le=10_000_000)] | None = None
+    playback: Literal["client", "server"] | None = None
+    speculative_turns: bool | None = None
+    speculate_after_ms: Annotated[int, Field(ge=0, le=60_000)] | None = None
 
     def over(self, settings: Settings) -> Settings:
         """The settings of the profile's sessions."""
         sections: dict[str, dict[str, Any]] = {
             "vad": self.vad.model_dump(),
-            "session": {"instructions": self.instructions},
+            "session": {
+                "instructions": self.instructions,
+                "playback": self.playback,
+                "speculative_turns": self.speculative_turns,
+                "speculate_after_ms": self.speculate_after_ms,
+            },
             "llm": {
                 "temperature": self.temperature,
                 "max_tokens": self.max_tokens,

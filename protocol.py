@@ -20,6 +20,7 @@ from typing import assert_never
 from wire.client_events import (
     CLIENT_EVENT_TYPES,
     MAX_APPEND_BYTES,
+    PLAYBACK_CLEAR,
     ClientEvent,
     InputAudioAppend,
     InputAudioClear,
@@ -31,6 +32,7 @@ from wire.client_events import (
     ItemTruncate,
     MetadataKey,
     MetadataValue,
+    OutputAudioClear,
     ResponseAudio,
     ResponseAudioOutput,
     ResponseCancel,
@@ -88,12 +90,14 @@ from wire.responses import (
 from wire.server_events import (
     ContentPartAdded,
     ContentPartDone,
+    ConversationCreated,
     ErrorEvent,
     FunctionArgumentsDelta,
     FunctionArgumentsDone,
     InputAudioCleared,
     InputAudioCommitted,
     ItemAdded,
+    ItemCreated,
     ItemDeleted,
     ItemDone,
     ItemRetrieved,
@@ -115,6 +119,11 @@ from wire.server_events import (
     OutputTextDone,
     OutputTranscriptDelta,
     OutputTranscriptDone,
+    PlaybackCleared,
+    PlaybackStarted,
+    PlaybackStopped,
+    RateLimit,
+    RateLimitsUpdated,
     ResponseCreated,
     ResponseDone,
     ServerEvent,
@@ -123,9 +132,11 @@ from wire.server_events import (
     SpeechStarted,
     SpeechStopped,
     TimeoutTriggered,
+    TokenLogprob,
     TranscriptionCompleted,
     TranscriptionDelta,
     TranscriptionFailed,
+    TranscriptionSegment,
 )
 from wire.session import (
     PCM24K,
@@ -174,6 +185,7 @@ __all__ = [
     "CLIENT_EVENT_TYPES",
     "MAX_APPEND_BYTES",
     "PCM24K",
+    "PLAYBACK_CLEAR",
     "SAMPLE_RATE_HZ",
     "AudioFormat",
     "AudioInput",
@@ -186,6 +198,7 @@ __all__ = [
     "Content",
     "ContentPartAdded",
     "ContentPartDone",
+    "ConversationCreated",
     "CustomVoice",
     "Disconnected",
     "ErrorCategory",
@@ -212,6 +225,7 @@ __all__ = [
     "Item",
     "ItemAdded",
     "ItemCreate",
+    "ItemCreated",
     "ItemDelete",
     "ItemDeleted",
     "ItemDone",
@@ -253,6 +267,7 @@ __all__ = [
     "NamedToolChoice",
     "NoiseReduction",
     "OutputAudio",
+    "OutputAudioClear",
     "OutputAudioDelta",
     "OutputAudioDone",
     "OutputItemAdded",
@@ -265,7 +280,12 @@ __all__ = [
     "PcmFormat",
     "PcmaFormat",
     "PcmuFormat",
+    "PlaybackCleared",
+    "PlaybackStarted",
+    "PlaybackStopped",
     "ProviderError",
+    "RateLimit",
+    "RateLimitsUpdated",
     "RealtimeError",
     "Reasoning",
     "ResponseAudio",
@@ -297,6 +317,7 @@ __all__ = [
     "Strings",
     "TimeoutTriggered",
     "TokenLimits",
+    "TokenLogprob",
     "Tool",
     "ToolChoice",
     "Tools",
@@ -305,6 +326,7 @@ __all__ = [
     "TranscriptionCompleted",
     "TranscriptionDelta",
     "TranscriptionFailed",
+    "TranscriptionSegment",
     "Truncation",
     "TurnDetection",
     "Usage",
@@ -320,9 +342,9 @@ def error_event(exc: RealtimeError, event_id: str | None = None) -> ErrorEvent:
     """The one mapping from an exception to the `error` event that reports it."""
     match exc:
         case InvalidRequest():
-            return ErrorEvent(
-                "invalid_request_error", exc.code, exc.message, exc.param, exc.event_id or event_id
-            )
+            # An empty id is echoed, too: what a client sent is what it looks for.
+            named = event_id if exc.event_id is None else exc.event_id
+            return ErrorEvent("invalid_request_error", exc.code, exc.message, exc.param, named)
         case ConnectionRefused():
             return ErrorEvent("invalid_request_error", exc.code, exc.message)
         case _:

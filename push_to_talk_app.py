@@ -652,7 +652,7 @@ def meter(label: str, level: float, width: int = 14) -> Content:
     """A level as a bar; red where it comes close to clipping."""
     lit = round(level * width)
     colour = "$error" if level > 0.97 else "$success"
-    dark = ("▯" * (width - lit), "$text-disabled")
+    dark = ("▯" * (width - lit), "$foreground-disabled")
     return Content.assemble(f"{label} ", ("▮" * lit, colour), dark)
 
 
@@ -690,7 +690,7 @@ class Entry(Horizontal):
         self._refresh_body()
 
     def _refresh_body(self) -> None:
-        small = ("\n" + printable(" · ".join(self.remarks)), "$text-muted")
+        small = ("\n" + printable(" · ".join(self.remarks)), "$foreground-muted")
         self._body.update(Content.assemble(printable(self.said), small if self.remarks else ""))
 
 
@@ -792,7 +792,7 @@ class PushToTalkApp(App[None]):
     def _activity(self) -> Content:
         session = self.session
         if session.link.state != "connected":
-            who, style = "nobody is listening", "$text-muted"
+            who, style = "nobody is listening", "$foreground-muted"
         elif session.recording:
             who, style = "recording: press K to send", "bold $error"
         elif session.user_speaks:
@@ -802,7 +802,7 @@ class PushToTalkApp(App[None]):
         elif session.thinking:
             who, style = "the assistant is thinking", "$success"
         else:
-            who, style = "listening", "$text-muted"
+            who, style = "listening", "$foreground-muted"
         modes = ["push to talk" if session.recording else "hands-free"]
         modes += ["half-duplex"] if self.options.half_duplex else []
         muted = ("MUTED · ", "bold $error") if session.muted else ""

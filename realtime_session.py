@@ -18,16 +18,16 @@ from config import Settings
 from core.machine import Machine, Output
 from core.mcp_policy import McpPolicy
 from core.policy import Policy
+from core.rate_limits import Limiter
 from core.session_settings import merge_session
+from core.turn_times import TurnClock, TurnTimes
 from protocol import (
     ClientEvent,
     Disconnected,
+    ErrorEvent,
     InputAudioAppend,
     InputAudioClear,
     InvalidRequest,
-    ResponseCreated,
-    ResponseDone,
-    ResponseView,
     ServerEvent,
     ServerVad,
     Session,
@@ -90,6 +90,17 @@ class Pipeline(Protocol):
     async def close(self) -> None: ...
 
 
+class Observer(Protocol):
+    """Whom a session reports to; `metrics.Metrics` is one."""
+
+    def session_opened(self, dialect: str, took_s: float) -> None: ...
+    def session_closed(self) -> None: ...
+    def turn(self, times: TurnTimes) -> None: ...
+    def stage_failed(self, failure: m.Failure) -> None: ...
+    def refused(self, code: str) -> None: ...
+    def speculated(self, *, used: int, dropped: int) -> None: ...
+
+
 class ToolRunner(Protocol):
     """The session's way to MCP servers; `mcp_client.McpClient` is one."""
 
@@ -138,6 +149,8 @@ class RealtimeSession:
         new_id: Makes a unique id from a prefix.
         open_mcp: Builds its MCP client around the same.
         turnstile: Shared by the process: one session builds its pipeline at a time.
+        limiter: The limits of its client's key.
+        observer: Is told what happens here.
     """
 
     _pipeline: Pipeline
@@ -153,6 +166,8 @@ class RealtimeSession:
         open_mcp: Callable[[Callable[[m.EngineEvent], None]], ToolRunner],
         new_id: Callable[[str], str],
         turnstile: asyncio.Lock,
+        limiter: Limiter | None = None,
+        observer: Observer,
     ) -> None:
         self.id = new_id("sess")
         self._connection = connection
@@ -162,7 +177,8 @@ class RealtimeSession:
         self._turnstile = turnstile
         self._started_s = time.monotonic()
         self._responses = 0
-        self._response_began_s: dict[str, float] = {}
+        self._observer = observer
+        self._clock = TurnClock()
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_s: float | None = None
         self._flowing = True
@@ -183,9 +199,13 @@ class RealtimeSession:
                 # StepFun's console lets the user pick another voice at any time, and takes a
                 # refusal for the end of the session.
                 voice_is_fixed=not first.model.startswith("step-"),
+                speculate_after_ms=speculate_after_ms(settings),
                 mcp=mcp_policy(settings),
+                playback=settings.session.playback,
+                legacy_events=settings.session.legacy_events,
             ),
             new_id=new_id,
+            limiter=limiter,
         )
         self._mcp = open_mcp(self._inbox.put_engine)
         self._mcp_started = False
@@ -209,6 +229,10 @@ class RealtimeSession:
                     self._pipeline = self._open_pipeline(self._take, self._inbox.wake)
                 engines.push_async_callback(self._pipeline.close)
                 self._carry_out(commands)
+                self._observer.session_opened(
+                    self._connection.dialect, time.monotonic() - self._started_s
+                )
+                engines.callback(self._observer.session_closed)
                 tasks.create_task(self._read(), name=f"{self.id} reader")
                 tasks.create_task(self._drive(), name=f"{self.id} driver")
                 tasks.create_task(self._pipeline.run(), name=f"{self.id} pipeline")
@@ -217,19 +241,33 @@ class RealtimeSession:
         except* _SessionOver:
             logger.debug("%s ended by the server", self.id)
         finally:
-            self._machine.close()
+            self._machine.close(time.monotonic())
             if self._alarm is not None:
                 self._alarm.cancel()
+            drafts = self._machine.drafts
+            self._observer.speculated(used=drafts.used, dropped=drafts.dropped)
             logger.info(
-                "%s closed after %.1f s, %d responses",
+                "%s closed after %.1f s, %d responses; %d of %d replies begun early were dropped, "
+                "about %d tokens",
                 self.id,
                 time.monotonic() - self._started_s,
                 self._responses,
+                drafts.dropped,
+                drafts.made,
+                drafts.dropped_tokens,
             )
 
     def shutdown(self, reason: str) -> None:
         """Ask the session to end: the client gets 1001 and may reconnect elsewhere."""
         self._inbox.put_urgent(_Shutdown(reason))
+
+    def waiting(self) -> dict[str, int]:
+        """What waits here: messages for the driver, bytes for the client."""
+        return {
+            "client_messages": self._inbox.client_waiting,
+            "engine_messages": self._inbox.engine_waiting,
+            "outbox_bytes": self._connection.outbox_bytes,
+        }
 
     # --- reader -----------------------------------------------------------------------------------
 
@@ -267,6 +305,7 @@ class RealtimeSession:
                         self._connection.codec.reset()
                     self._read_ahead.release()
                 case _:
+                    self._note(message, now)
                     outputs = self._machine.handle(message, now)
             closing = self._carry_out(outputs)
             if closing is not None:
@@ -277,7 +316,7 @@ class RealtimeSession:
 
     def _take(self, event: m.EngineEvent) -> None:
         """Take an engine event: where a turn begins and ends must be known before more audio."""
-        if isinstance(event, m.VadSpeechStarted | m.VadSpeechStopped):
+        if isinstance(event, m.VadSpeechStarted | m.VadSpeechStopped | m.VadPaused | m.VadResumed):
             self._inbox.put_urgent(event)
         else:
             self._inbox.put_engine(event)
@@ -306,11 +345,14 @@ class RealtimeSession:
                     m.ConfigureVad()
                     | m.FeedAudio()
                     | m.OpenSegment()
+                    | m.SettleSegment()
                     | m.CloseSegment()
                     | m.DropSegment()
-                    | m.StartResponse()
                     | m.StopResponse()
                 ):
+                    self._pipeline.execute(output)
+                case m.StartResponse():
+                    self._clock.requested(output, time.monotonic())
                     self._pipeline.execute(output)
                 case m.ListMcpTools() | m.CallMcpTool() | m.CancelMcp():
                     self._run_tool(output)
@@ -318,22 +360,33 @@ class RealtimeSession:
                     if isinstance(output, SessionCreated | SessionUpdated):
                         input_format = output.session.settings.audio.input.format
                         self._connection.codec.set_input(input_format.type)
-                    elif isinstance(output, ResponseCreated):
-                        self._response_began_s[output.response.id] = time.monotonic()
-                    elif isinstance(output, ResponseDone):
-                        self._responses += 1
-                        self._log(output.response)
+                    elif isinstance(output, ErrorEvent):
+                        self._observer.refused(output.code or output.error_type)
+                    if (times := self._clock.sent(output, time.monotonic())) is not None:
+                        self._report(times)
                     self._connection.send(output)
         return None
 
-    def _log(self, response: ResponseView) -> None:
-        usage = response.usage or Usage()
+    def _note(self, event: object, now: float) -> None:
+        self._clock.heard(event, now, self._machine.appended_samples)
+        if isinstance(event, m.GenerationFailed | m.TranscriptFailed):
+            self._observer.stage_failed(event.failure)
+
+    def _report(self, times: TurnTimes) -> None:
+        """One line for each turn: where its time went, and what it cost."""
+        self._responses += 1
+        self._observer.turn(times)
+        response, usage = times.response, times.response.usage or Usage()
+        waits = [f"{name} {1000 * seconds:.0f}" for name, seconds in times.stages().items()]
+        if times.wait_s is not None:
+            waits.append(f"= waited {1000 * times.wait_s:.0f}")
         logger.info(
-            "%s %s %s after %d ms, tokens: %d in, %d out%s",
+            "%s %s %s after %.0f ms (%s), tokens: %d in, %d out%s",
             self.id,
             response.id,
             response.status,
-            1000 * (time.monotonic() - self._response_began_s.pop(response.id)),
+            1000 * times.total_s,
+            ", ".join(waits) or "nothing was waited for",
             usage.input_tokens,
             usage.output_tokens,
             " (text estimated)" if usage.estimated else "",
@@ -378,6 +431,12 @@ class RealtimeSession:
 def mcp_policy(settings: Settings) -> McpPolicy:
     """What the operator allows of MCP."""
     return McpPolicy(settings.mcp.allowed_hosts, settings.mcp.allow_private, settings.mcp.follow_up)
+
+
+def speculate_after_ms(settings: Settings) -> int | None:
+    """After how long a pause a reply is prepared; None for never."""
+    session = settings.session
+    return session.speculate_after_ms if session.speculative_turns else None
 
 
 def first_settings(

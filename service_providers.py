@@ -31,8 +31,20 @@ _MOST_NAMES_REMEMBERED = 200
 
 
 class VadEngine(Protocol):
-    """The process-wide turn detector: sessions open streams of it, the process closes it."""
+    """The process-wide turn detector: sessions open streams of it, the process closes it.
 
+    Attributes:
+        samples_pending: Audio (16 kHz) that waits for it.
+        windows_scored: How often its model has looked at a window.
+        windows_skipped: Windows that were silent enough to do without.
+    """
+
+    samples_pending: int
+    windows_scored: int
+    windows_skipped: int
+
+    @property
+    def streams_waiting(self) -> int: ...
     def open(self, *args: Any, **kwargs: Any) -> Any: ...
     async def close(self) -> None: ...
 

@@ -31,6 +31,16 @@ class Inbox(Generic[ClientT, EngineT]):
         self._clients_turn = False
         self._wake = asyncio.Event()
 
+    @property
+    def client_waiting(self) -> int:
+        """Messages of the client that wait."""
+        return len(self._client)
+
+    @property
+    def engine_waiting(self) -> int:
+        """Messages of the engines that wait, urgent ones included."""
+        return len(self._urgent) + len(self._engine)
+
     def put_urgent(self, message: EngineT) -> None:
         """Add a message that goes before all others."""
         self._urgent.append(message)

@@ -11,7 +11,7 @@ import logging
 import secrets
 import string
 from collections import deque
-from collections.abc import Awaitable, Iterable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol, cast
@@ -26,7 +26,7 @@ from audio_utils import InputDecoder, OutputEncoder
 from client_secrets import ClientSecrets
 from config import Settings
 from dialects import beta, ga
-from dialects.client_events import append_audio_field
+from dialects.client_events import MAX_EVENT_ID_CHARS, append_audio_field
 from dialects.items import BAD_AUDIO
 from dialects.objects import http_error
 from handshake import (
@@ -150,9 +150,10 @@ def _depth_exceeds(event: dict[str, Any], limit: int) -> bool:
 
 
 def client_event_id(event: Mapping[str, Any]) -> str | None:
-    """The id to echo in errors, when the client gave a usable one."""
+    """The id to echo in errors, exactly as sent; None for what is no id (`MAX_EVENT_ID_CHARS`)."""
     event_id = event.get("event_id")
-    return event_id if isinstance(event_id, str) else None
+    usable = isinstance(event_id, str) and len(event_id) <= MAX_EVENT_ID_CHARS
+    return event_id if usable else None
 
 
 def decode_append(event: dict[str, Any]) -> InputAudioAppend:
@@ -301,6 +302,10 @@ class Connection:
     def outbox_bytes(self) -> int:
         """Bytes queued and not yet handed to the socket."""
         return self._outbox_bytes
+
+    def pass_through(self, wrap: Callable[[Socket], Socket]) -> None:
+        """Put something between the connection and its socket, before anything is said."""
+        self._socket = wrap(self._socket)
 
     async def receive(self) -> ClientEvent:
         """The client's next event; the audio of an append is still in the client's format.

@@ -4,106 +4,125 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-import orjson
 import uvloop
 
-from . import (
-    machine,
-    measure_heard,
-    measure_memory,
-    measure_open,
-    measure_streaming,
-    measure_turn,
-)
-from .report import Table
+from . import cores, machine
+from .figures import FIGURES, Figure
+from .results import DOCS, Measured, Results, plain, read, write
 from .scale import FULL, QUICK, Scale
-
-RESULTS = Path(__file__).parent / "results"
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """One thing that is measured."""
-
-    name: str
-    measure: Callable[[Scale], Awaitable[Any]]
-    tables: Callable[[Any], list[Table]]
-
-
-FIGURES = (
-    Figure("open", measure_open.measure, measure_open.tables),
-    Figure("memory", measure_memory.measure, measure_memory.tables),
-    Figure("turn", measure_turn.measure, measure_turn.tables),
-    Figure("streaming", measure_streaming.measure, measure_streaming.tables),
-    Figure("heard", measure_heard.measure, measure_heard.tables),
-)
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure the gateway.")
-    parser.add_argument(
-        "--quick", action="store_true", help="under a minute instead of five; rougher"
-    )
+    parser.add_argument("--quick", action="store_true", help="a few minutes; rough")
     parser.add_argument(
         "--only",
         action="append",
         choices=[figure.name for figure in FIGURES],
         help="measure this figure; may be given several times",
     )
-    parser.add_argument("--sessions", type=int, help="how many sessions stream at once")
+    parser.add_argument(
+        "--profile", action="store_true", help="sample the gateway's stack too (needs py-spy)"
+    )
+    parser.add_argument("--soak-minutes", type=float, help="length of the soak instead of 30")
+    parser.add_argument(
+        "--chunk-ms",
+        type=int,
+        action="append",
+        choices=(20, 100),
+        help="size of appends; both unless told",
+    )
     parser.add_argument(
         "--out",
         type=Path,
-        help="write the results there; a full run writes bench/results/DATE.json unless told",
+        help="folder for page, pictures and JSON; a whole run writes docs/ unless told",
+    )
+    parser.add_argument(
+        "--render", action="store_true", help="measure nothing: page and pictures from the JSON"
     )
     return parser.parse_args(argv)
 
 
-async def run(figures: Sequence[Figure], scale: Scale) -> dict[str, Any]:
+def scale_of(arguments: argparse.Namespace) -> Scale:
+    """How much is asked for."""
+    scale = QUICK if arguments.quick else FULL
+    if arguments.soak_minutes is not None:
+        scale = replace(scale, soak_minutes=arguments.soak_minutes)
+    if arguments.chunk_ms:
+        scale = replace(scale, chunks_ms=tuple(arguments.chunk_ms))
+    return scale
+
+
+def command_of(arguments: argparse.Namespace) -> str:
+    """How to measure as much again, wherever the results go."""
+    soak_minutes: float | None = arguments.soak_minutes
+    return " ".join(
+        [
+            "python -m bench",
+            *(["--quick"] if arguments.quick else []),
+            *(f"--only {name}" for name in arguments.only or ()),
+            *(["--profile"] if arguments.profile else []),
+            *([f"--soak-minutes {soak_minutes:g}"] if soak_minutes is not None else []),
+            *(f"--chunk-ms {chunk_ms}" for chunk_ms in arguments.chunk_ms or ()),
+        ]
+    )
+
+
+def chosen(arguments: argparse.Namespace) -> list[Figure]:
+    """Which figures are asked for."""
+    return [
+        figure
+        for figure in FIGURES
+        if (
+            figure.name in arguments.only
+            if arguments.only
+            else not figure.asked_for or arguments.profile
+        )
+    ]
+
+
+async def run(figures: Sequence[Figure], scale: Scale) -> dict[str, Measured]:
     """Measure one figure after the other, printing each when it is there."""
-    where = machine.describe()
-    results: dict[str, Any] = {
-        "began": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": asdict(where),
-        "scale": asdict(scale),
-        "load_average": {},
-        "figures": {},
-    }
-    print(f"{where.cpu}, {where.cores} cores, Python {where.python}", flush=True)
+    measured: dict[str, Measured] = {}
     for figure in figures:
+        began = datetime.now(UTC).isoformat(timespec="seconds")
         before = machine.load_average()
-        measured = await figure.measure(scale)
-        results["figures"][figure.name] = _plain(measured)
-        results["load_average"][figure.name] = [before, machine.load_average()]
-        print(*("", *figure.tables(measured)), sep="\n\n", flush=True)
-    print(f"\nload average before and after each: {results['load_average']}")
-    return results
-
-
-def _plain(measured: Any) -> Any:
-    return [asdict(one) for one in measured] if isinstance(measured, list) else asdict(measured)
+        result = await figure.measure(scale)
+        measured[figure.name] = Measured(began, (before, machine.load_average()), plain(result))
+        print(*("", *figure.tables(result)), sep="\n\n", flush=True)
+    return measured
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print, write; the exit code."""
     arguments = parse_arguments(argv)
-    scale = QUICK if arguments.quick else FULL
-    if arguments.sessions:
-        scale = replace(scale, streaming_sessions=arguments.sessions)
-    chosen = [f for f in FIGURES if arguments.only is None or f.name in arguments.only]
-    results = uvloop.run(run(chosen, scale))
-    out: Path | None = arguments.out
-    if out is None and not arguments.quick and arguments.only is None:
-        out = RESULTS / f"{results['began'][:10]}.json"
+    whole = not arguments.quick and not arguments.only
+    out: Path | None = arguments.out or (DOCS if whole or arguments.render else None)
+    kept = read(out) if out is not None else None
+    if arguments.render:
+        if out is None or kept is None:
+            print("error: there are no results to render", file=sys.stderr)
+            return 1
+        write(kept, out)
+        return 0
+    where = machine.describe()
+    print(f"{where.cpu}, {where.cores} cores, Python {where.python}", flush=True)
+    scale = scale_of(arguments)
+    cores.stay_with_the_clients()
+    measured = uvloop.run(run(chosen(arguments), scale))
+    loads = {name: one.load_average for name, one in measured.items()}
+    print(f"\nload average before and after each: {loads}")
     if out is not None:
-        out.write_bytes(orjson.dumps(results, option=orjson.OPT_INDENT_2) + b"\n")
+        # Figures of the same machine that were left out this time stay.
+        before = kept.figures if kept is not None and kept.machine == where else {}
+        command = kept.command if before and kept is not None else command_of(arguments)
+        write(Results(where, asdict(scale), command, {**before, **measured}), out)
         print(f"written to {out.name}")
     return 0
 

@@ -131,6 +131,12 @@ class Session(asyncio.Protocol):
                 self._changed.clear()
                 await self._changed.wait()
 
+    def abort(self) -> None:
+        """Be gone without a word, as a client whose network fails."""
+        self._closing = True
+        if self._transport is not None:
+            self._transport.abort()
+
     async def close(self) -> None:
         """Close and wait until the socket is gone."""
         self._closing = True

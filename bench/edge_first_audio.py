@@ -1,4 +1,4 @@
-"""Shows that speech of Edge TTS leaves as PCM before its MP3 has all arrived.
+"""Shows that speech of Edge TTS leaves as PCM before its MP3 has arrived, and words are on time.
 
     python -m bench.edge_first_audio
 
@@ -16,9 +16,10 @@ from unittest.mock import patch
 
 from edge_tts import Communicate
 
+from core.messages import WordTime
 from providers.edge_tts import EdgeTtsProvider
 from tests.doubles import Mode, running_double
-from tests.doubles.edge import redirected
+from tests.doubles.edge import heard_at_ms, redirected
 from tests.providers.service_line import generation_request
 
 from .report import Table
@@ -57,6 +58,7 @@ class Run:
         mp3_ms: When all of the MP3 had arrived.
         speech_ms: How long it lasts.
         stall_ms: The longest the event loop was held.
+        word_off_ms: The largest error of a word's time, as the sound itself tells it.
     """
 
     first_pcm_ms: float
@@ -64,6 +66,7 @@ class Run:
     mp3_ms: float
     speech_ms: float
     stall_ms: float
+    word_off_ms: float
 
 
 async def measure(text: str, times_real: int) -> Run:
@@ -80,7 +83,8 @@ async def measure(text: str, times_real: int) -> Run:
 
     service = EdgeTtsProvider(voice="en-US-EmmaMultilingualNeural").create_service()
     first: tuple[float, int] | None = None
-    pcm_bytes = 0
+    pcm = bytearray()
+    words: list[WordTime] = []
     async with running_double() as double:
         double.always("edge", Mode("slow", pause_s=_PIECE_MS / 1000 / times_real))
         watch = asyncio.create_task(_longest_stall_ms())
@@ -88,7 +92,9 @@ async def measure(text: str, times_real: int) -> Run:
             async for piece in service.synthesize(text, generation_request()):
                 if isinstance(piece, bytes):
                     first = first or (time.perf_counter(), arrivals.mp3_bytes)
-                    pcm_bytes += len(piece)
+                    pcm += piece
+                else:
+                    words += piece
         watch.cancel()
         stall_ms = await watch
     assert first is not None, "the double said nothing"
@@ -96,8 +102,9 @@ async def measure(text: str, times_real: int) -> Run:
         (first[0] - arrivals.first_at_s) * 1000,
         first[1] / arrivals.mp3_bytes,
         (arrivals.last_at_s - arrivals.first_at_s) * 1000,
-        pcm_bytes / _BYTES_PER_MS,
+        len(pcm) / _BYTES_PER_MS,
         stall_ms,
+        max(abs(word.start_ms - heard_at_ms(bytes(pcm), text, word)) for word in words),
     )
 
 
@@ -130,11 +137,12 @@ async def main() -> None:
                     f"{run.mp3_then:.0%}",
                     f"{run.mp3_ms:.0f}",
                     f"{run.stall_ms:.1f}",
+                    f"{run.word_off_ms:.0f}",
                 )
             )
     header = (
         *("clause", "speech s", "× real time", "first PCM ms"),
-        *("MP3 there by then", "whole MP3 ms", "worst stall ms"),
+        *("MP3 there by then", "whole MP3 ms", "worst stall ms", "worst word off ms"),
     )
     notes = ("Times count from the first bytes of the MP3; a stall is one of the event loop.",)
     print(Table("Edge TTS: first audio", header, rows, notes))

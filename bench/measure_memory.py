@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from .client import Session, connect
 from .report import Table
 from .scale import Scale
-from .server import EMBEDDED, FLOOR, Contender, running
+from .server import EMBEDDED, IN_TURN, Contender, running
 
 _SETTLE_S = 1.0
 _MB = 2**20
@@ -42,8 +42,8 @@ class Memory:
 
 
 async def measure(scale: Scale) -> list[Memory]:
-    """Open ever more idle sessions on a fresh gateway and on a fresh floor."""
-    return [await _measure(contender, scale) for contender in (EMBEDDED, FLOOR)]
+    """Open ever more idle sessions on one fresh server after the other."""
+    return [await _measure(contender, scale) for contender in (*IN_TURN, EMBEDDED)]
 
 
 async def _measure(contender: Contender, scale: Scale) -> Memory:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +46,7 @@ class Clip:
     speech_end_ms: float
 
 
+@cache
 def load_clips(count: int) -> tuple[Clip, ...]:
     """The first `count` clips, as far as there are so many."""
     folder = Path(os.environ.get("REALTIME_AUDIO_DIR") or _PROJECT.parent / "shared" / "audio")
@@ -60,6 +61,53 @@ def load_clips(count: int) -> tuple[Clip, ...]:
     return tuple(
         Clip(name, _read(folder / f"{name}.flac"), *bounds[f"{name}.flac"])
         for name in _RECORDED[:count]
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """A recording with whatever pauses there are in it.
+
+    Attributes:
+        pcm: s16le mono 24 kHz.
+        speech_ms: Begin and end of each stretch of speech in `pcm`.
+    """
+
+    name: str
+    pcm: bytes
+    speech_ms: tuple[tuple[float, float], ...]
+
+    def turns(self, silence_ms: float) -> list[tuple[float, float]]:
+        """The stretches, joined over pauses that are shorter than this."""
+        turns: list[tuple[float, float]] = []
+        for begin_ms, end_ms in self.speech_ms:
+            if turns and begin_ms - turns[-1][1] < silence_ms:
+                turns[-1] = (turns[-1][0], end_ms)
+            else:
+                turns.append((begin_ms, end_ms))
+        return turns
+
+
+def spoken_recordings(count: int) -> tuple[Spoken, ...]:
+    """The first `count` recordings of speech, those with pauses first."""
+    folder = Path(os.environ.get("REALTIME_AUDIO_DIR") or _PROJECT.parent / "shared" / "audio")
+    manifest = folder / "manifest.json"
+    if not manifest.is_file():
+        clips = load_clips(count)
+        return tuple(
+            Spoken(clip.name, clip.pcm, ((clip.speech_start_ms, clip.speech_end_ms),))
+            for clip in clips
+        )
+    entries = json.loads(manifest.read_text(encoding="utf-8"))["files"]
+    speech = [entry for entry in entries if entry["kind"] == "speech"]
+    speech.sort(key=lambda entry: -len(entry["speech_ms_silero"]))
+    return tuple(
+        Spoken(
+            Path(entry["file"]).stem,
+            _read(folder / entry["file"]),
+            tuple((begin, end) for begin, end in entry["speech_ms_silero"]),
+        )
+        for entry in speech[:count]
     )
 
 
@@ -85,8 +133,18 @@ class Conversation:
     def duration_ms(self) -> int:
         return len(self.pcm) // BYTES_PER_MS
 
+    def speech_ended_s(self, at_s: float) -> float:
+        """When, before `at_s` of endless playing, an utterance was last over."""
+        laps, within_ms = divmod(at_s * 1000, self.duration_ms)
+        ended_ms = max(
+            (end_ms for _, end_ms in self.speech_ms if end_ms <= within_ms),
+            default=self.speech_ms[-1][1] - self.duration_ms,
+        )
+        return (laps * self.duration_ms + ended_ms) / 1000
 
-def conversation(clips: Sequence[Clip], pause_ms: int) -> Conversation:
+
+@cache
+def conversation(clips: tuple[Clip, ...], pause_ms: int) -> Conversation:
     """All clips one after the other, each behind it `pause_ms` and a little of room tone."""
     pcm = b""
     bounds: list[tuple[float, float]] = []

@@ -19,14 +19,16 @@ class Summary:
 
     @classmethod
     def of(cls, samples: Sequence[float]) -> Summary:
-        """Summarise; without samples every figure is NaN, which shows as a gap."""
+        """Summarise; without samples every figure is 0, and shows as a gap."""
         if not samples:
-            return cls(0, *(float("nan"),) * 3)
+            return cls(0, 0.0, 0.0, 0.0)
         p50, p99 = np.percentile(samples, (50, 99))
         return cls(len(samples), round(float(p50), 3), round(float(p99), 3), round(max(samples), 3))
 
     def shown(self, digits: int = 1) -> tuple[str, str, str]:
         """`p50`, `p99` and `worst` as table cells."""
+        if not self.count:
+            return "–", "–", "–"
         return f"{self.p50:.{digits}f}", f"{self.p99:.{digits}f}", f"{self.worst:.{digits}f}"
 
 

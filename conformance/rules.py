@@ -121,6 +121,18 @@ _ORDER: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
         "MCP listings and calls are begun, have one outcome, and only then are done",
         ("mcp_list_tools.", "response.mcp_"),
     ),
+    (
+        "o",
+        "rate-limits",
+        "rate limits follow response.done (beta: response.created), and add up",
+        ("rate_limits.",),
+    ),
+    (
+        "p",
+        "playback",
+        "the audio of a response starts to sound once, and stops or is cleared once",
+        ("output_audio_buffer.",),
+    ),
 )
 _LETTERS = {letter: f"ordering/{name}" for letter, name, _, _ in _ORDER}
 

@@ -2,7 +2,7 @@
 
 This module dispatches and joins the two sides: what the end of a turn, a transcript or an item
 means for responses. The rules of each are in `user_side`, `response`, `conversation`,
-`session_settings`, `context` and `mcp`. The invariants I1 to I11 of the architecture page are its
+`session_settings`, `context` and `mcp`. The invariants I1 to I13 of the architecture page are its
 contract.
 """
 
@@ -14,7 +14,9 @@ from dataclasses import replace
 from typing import assert_never
 
 from core import items, requests
+from core.context import Prepared
 from core.conversation import Conversation, Entry, Pending
+from core.legacy import with_legacy_events
 from core.mcp import Mcp
 from core.mcp_policy import without_mcp
 from core.messages import (
@@ -41,14 +43,23 @@ from core.messages import (
     TranscriptDelta,
     TranscriptFailed,
     TranscriptFinal,
+    TranscriptTentative,
+    VadPaused,
+    VadResumed,
     VadSpeechStarted,
     VadSpeechStopped,
 )
+from core.playback import LEAD_MS, Playback
 from core.policy import Policy
-from core.response import Generated, Response
+from core.rate_limits import Allowance, Limiter, with_levels
+from core.response import Made, Response
 from core.session_settings import check_kind, check_language, check_voice, merge_session
+from core.speculation import DraftTally, Speculation
 from core.user_side import UserSide
+from core.validation import unsupported_value
 from protocol import (
+    CLIENT_EVENT_TYPES,
+    PLAYBACK_CLEAR,
     CancelReason,
     ClientEvent,
     ErrorCategory,
@@ -58,16 +69,19 @@ from protocol import (
     InputAudioClear,
     InputAudioCommit,
     InvalidRequest,
+    Item,
     ItemAdded,
     ItemCreate,
     ItemDelete,
     ItemDeleted,
     ItemDone,
+    ItemReference,
     ItemRetrieve,
     ItemRetrieved,
     ItemTruncate,
     ItemTruncated,
     McpApprovalResponse,
+    OutputAudioClear,
     ResponseCancel,
     ResponseCreate,
     ResponseParams,
@@ -92,6 +106,7 @@ class Machine:
         conversation_id: Id of the default conversation.
         policy: The operator's limits.
         new_id: Makes a unique id from a prefix.
+        limiter: The limits of its client's key, None for none.
     """
 
     def __init__(
@@ -101,6 +116,7 @@ class Machine:
         conversation_id: str,
         policy: Policy,
         new_id: Callable[[str], str],
+        limiter: Limiter | None = None,
     ) -> None:
         self._session = session
         self._defaults = session.settings
@@ -109,6 +125,9 @@ class Machine:
         self._conversation = Conversation(conversation_id)
         self._mcp = Mcp(self._conversation, policy.mcp, new_id)
         self._user = UserSide(self._conversation, policy, new_id, lambda: self.settings)
+        self._speculation = Speculation(self._user, self._prepare_ahead, new_id)
+        self._limiter = limiter or Allowance(None, None)
+        self._playback = Playback(self._conversation) if policy.playback == "server" else None
         self._active: Response | None = None
         self._last_params = ResponseParams()
         """Of the newest response of the default conversation."""
@@ -119,6 +138,16 @@ class Machine:
     def settings(self) -> Session:
         """The settings in force."""
         return self._session.settings
+
+    @property
+    def appended_samples(self) -> int:
+        """How much audio (24 kHz) the client has appended so far."""
+        return self._user.appended_samples
+
+    @property
+    def drafts(self) -> DraftTally:
+        """What became of the replies that were begun ahead of time."""
+        return self._speculation.tally
 
     # --- the three ways in ------------------------------------------------------------------------
 
@@ -134,22 +163,26 @@ class Machine:
         outputs: list[Output] = [SessionCreated(self._session), *refusals]
         outputs += self._user.start()
         outputs += self._mcp.import_tools(self.settings.tools)
-        return [*outputs, *self._mcp.take_commands()]
+        return self._with_legacy([*outputs, *self._mcp.take_commands()])
 
     def handle(self, event: ClientEvent | EngineEvent, now: float) -> list[Output]:
         """Take one event at `now` (seconds of a monotonic clock)."""
         if self._closed:
             return []
         try:
-            return self._with_mcp(self._dispatch(event, now), now)
+            outputs = self._with_mcp(self._dispatch(event, now), now)
         except InvalidRequest as refusal:
             return [error_event(refusal, getattr(event, "event_id", None))]
+        changed = isinstance(event, ClientEvent) and not isinstance(event, InputAudioAppend)
+        return self._told([*self._give_up_draft(changed), *outputs], now)
 
     def next_deadline(self, now: float) -> float | None:
         """When `handle_timer` wants to be called next."""
         if self._closed:
             return None
         moments = [self._policy.expires_at_s, self._user.deadline()]
+        if self._playback is not None:
+            moments.append(self._playback.deadline())
         for response in self._responses():
             moment = response.pacer.deadline(now)
             if moment is not None:
@@ -178,7 +211,19 @@ class Machine:
             elif response.generating:
                 outputs += self._check_stall(response, now)
         self._forget_done(now)
-        return self._with_mcp(outputs + self._check_idle(now), now)
+        outputs = self._with_mcp(outputs + self._check_idle(now), now)
+        return self._told([*self._give_up_draft(), *outputs], now)
+
+    def _told(self, outputs: list[Output], now: float) -> list[Output]:
+        """What happened, with the events that only some operators want told."""
+        if self._playback is not None:
+            outputs = self._playback.follow(outputs, now)
+        return self._with_legacy(with_levels(outputs, self._limiter, now))
+
+    def _with_legacy(self, outputs: list[Output]) -> list[Output]:
+        if not self._policy.legacy_events:
+            return outputs
+        return with_legacy_events(outputs, self._conversation.id)
 
     def _check_stall(self, response: Response, now: float) -> list[Output]:
         """Fail a response whose engine has fallen silent."""
@@ -190,7 +235,7 @@ class Machine:
             ErrorCategory.TIMEOUT,
             f"No output came from the engines within {seconds} s.",
         )
-        return [StopResponse(response.id), *response.failed(failure, now)]
+        return [StopResponse(response.run_id), *response.failed(failure, now)]
 
     def require_room(self, append: InputAudioAppend) -> list[Output]:
         """What is wrong with an append that will come in pieces: all of it is taken, or none."""
@@ -202,32 +247,40 @@ class Machine:
 
     def backlog_ms(self) -> float:
         """Audio made and not yet let go: past a few seconds the engine should wait."""
-        return max((response.pacer.queued_ms for response in self._responses()), default=0.0)
+        queued = (response.pacer.queued_ms for response in self._responses())
+        return max(self._speculation.held_ms, *queued, 0.0)
 
-    def close(self) -> None:
-        """Nothing comes out any more."""
+    def close(self, now: float) -> None:
+        """Nothing comes out any more; what broke off has been paid for nevertheless."""
         self._closed = True
+        for response in self._responses():
+            usage = response.counted()
+            self._limiter.spend(usage.input_tokens + usage.output_tokens, now)
+        self._active = None
+        self._out_of_band.clear()
 
     def _dispatch(self, event: ClientEvent | EngineEvent, now: float) -> list[Output]:
         match event:
             case InputAudioAppend():
                 return self._user.append(event.audio)
             case SpeechAudio() | SpeechText() | SpeechWords() | ModelText() | ModelFinished():
-                return self._generated(event, now)
+                return self._made(event, now)
             case ToolCallStarted() | ToolCallArguments() | ToolCallEnded():
-                return self._generated(event, now)
+                return self._made(event, now)
+            case GenerationEnded() | GenerationFailed():
+                return self._made(event, now)
             case VadSpeechStarted():
                 return self._speech_started(event, now)
             case VadSpeechStopped():
                 return self._speech_stopped(event, now)
-            case TranscriptDelta():
-                return self._user.words(event, now)
-            case TranscriptFinal():
-                return self._transcript_final(event, now)
-            case TranscriptFailed():
-                return self._transcript_failed(event.item_id, event.failure, now)
-            case GenerationEnded() | GenerationFailed():
-                return self._generation_over(event, now)
+            case VadPaused():
+                return self._user.paused(event) if self._answers_turns() else []
+            case VadResumed():
+                return self._user.resumed(event)
+            case TranscriptTentative():
+                return [*self._speculation.heard(event)] if self._limiter.is_open(now) else []
+            case TranscriptDelta() | TranscriptFinal() | TranscriptFailed():
+                return [] if self._user.is_stale(event) else self._recognised(event, now)
             case McpToolsListed():
                 return [*self._mcp.listed(event)]
             case McpToolsFailed():
@@ -240,6 +293,8 @@ class Machine:
                 return self._user.commit(now)
             case InputAudioClear():
                 return self._user.clear(now)
+            case OutputAudioClear():
+                return self._clear_playback(now)
             case ItemCreate():
                 return self._create_item(event, now)
             case ItemRetrieve():
@@ -293,8 +348,10 @@ class Machine:
         if not began or detection is None:
             return []
         interrupted: list[Output] = []
-        if detection.interrupt_response and self._active is not None:
-            interrupted = self._stop(self._active, "turn_detected", now)
+        if detection.interrupt_response:
+            if self._active is not None:
+                interrupted = self._stop(self._active, "turn_detected", now)
+            interrupted += self._interrupt_playback(now)
         # Barge-in: the engine is stopped before anybody is told anything.
         stop = [output for output in interrupted if isinstance(output, StopResponse)]
         closing = [output for output in interrupted if not isinstance(output, StopResponse)]
@@ -316,17 +373,47 @@ class Machine:
 
     def _answer(self, item_id: str, now: float) -> list[Output]:
         """Respond to the end of a turn, if the session does that."""
-        detection = self.settings.audio.input.turn_detection
-        wanted = detection is not None and detection.create_response
-        if not wanted or self._active is not None or self.settings.type == "transcription":
+        if not self._answers_turns():
             return []
         return self._create_response(ResponseParams(), None, now, trigger=item_id)
 
+    def _answers_turns(self) -> bool:
+        """Whether a turn that ended now would get a response."""
+        detection = self.settings.audio.input.turn_detection
+        wanted = detection is not None and detection.create_response
+        return wanted and self._active is None and self.settings.type != "transcription"
+
+    def _prepare_ahead(self, turn: Entry) -> Prepared | None:
+        """What a response would be made from if this were the user's turn."""
+        if not self._answers_turns():
+            return None
+        plan = self._plan(ResponseParams(), None, supposed=turn)
+        prepared = None if plan.waiting_for else plan.prepare()
+        return prepared if isinstance(prepared, Prepared) else None
+
+    def _give_up_draft(self, changed: bool = False) -> list[StopResponse]:
+        waiting = self._active is not None and not self._active.started
+        answering = self._active.trigger_item_id if self._active and waiting else None
+        return self._speculation.give_up(answering, changed)
+
     # --- transcripts ------------------------------------------------------------------------------
+
+    def _recognised(
+        self, event: TranscriptDelta | TranscriptFinal | TranscriptFailed, now: float
+    ) -> list[Output]:
+        match event:
+            case TranscriptDelta():
+                return self._user.words(event, now)
+            case TranscriptFinal():
+                return self._transcript_final(event, now)
+            case TranscriptFailed():
+                return self._transcript_failed(event.item_id, event.failure, now)
+            case _:
+                assert_never(event)
 
     def _transcript_final(self, event: TranscriptFinal, now: float) -> list[Output]:
         text = event.text.strip()
-        outputs = self._user.understood(event.item_id, text, now)
+        outputs = self._user.understood(replace(event, text=text), now)
         if outputs is None:
             return []
         for response in self._waiting_for(event.item_id):
@@ -375,6 +462,28 @@ class Machine:
         # A choice that forced a tool would force one for ever.
         params = self._last_params.model_copy(update={"tool_choice": "auto"})
         return outputs + self._create_response(params, None, now, follows_up=True)
+
+    # --- playback ---------------------------------------------------------------------------------
+
+    def _interrupt_playback(self, now: float) -> list[Output]:
+        """The user speaks: of the conversation nothing more is to sound."""
+        if self._playback is None:
+            return []
+        return self._playback.clear(t for t in self._playback.sounding(now) if not t.aside)
+
+    def _clear_playback(self, now: float) -> list[Output]:
+        if self._playback is None:
+            raise unsupported_value(PLAYBACK_CLEAR, CLIENT_EVENT_TYPES, "type")
+        tracks = self._playback.sounding(now)
+        if not tracks:
+            return self._playback.clear_nothing()
+        outputs: list[Output] = []
+        for track in tracks:
+            # What goes on being made would begin to sound again.
+            for response in self._responses():
+                if response.id == track.response_id:
+                    outputs += self._stop(response, "client_cancelled", now)
+        return outputs + self._playback.clear(tracks)
 
     # --- items ------------------------------------------------------------------------------------
 
@@ -434,11 +543,6 @@ class Machine:
         active = [] if self._active is None else [self._active]
         return active + list(self._out_of_band.values())
 
-    def _response(self, response_id: str) -> Response | None:
-        if self._active is not None and self._active.id == response_id:
-            return self._active
-        return self._out_of_band.get(response_id)
-
     def _forget_done(self, now: float) -> None:
         if self._active is not None and self._active.done:
             self._user.expect_speech(self._active.silent_from(now))
@@ -447,7 +551,12 @@ class Machine:
             del self._out_of_band[response.id]
 
     def _lead_ms(self) -> float | None:
-        """Output is paced only while turn detection may interrupt it."""
+        """Output is paced while turn detection may interrupt it, or the client plays as it comes.
+
+        In the second case all of it is, so that there is always a clock to keep.
+        """
+        if self._playback is not None:
+            return min(self._policy.output_lead_ms or LEAD_MS, LEAD_MS)
         detection = self.settings.audio.input.turn_detection
         if detection is None or not detection.interrupt_response:
             return None
@@ -469,26 +578,22 @@ class Machine:
         if len(self._out_of_band) >= self._policy.max_parallel_responses and out_of_band:
             raise requests.too_many(self._policy.max_parallel_responses)
         self._mcp.check(params.tools, "response.tools")
-        plan = requests.plan(
-            params,
-            None if event is None else event.input,
-            self.settings,
-            self._conversation,
-            self._policy.max_output_tokens,
-            self._mcp.servers.known,
-            self._policy.context_tokens,
-        )
+        plan = self._plan(params, None if event is None else event.input)
+        response_id = self._speculation.run_id(trigger) or self._new_id("resp")
         response = Response(
-            plan.view(self._new_id("resp"), None if out_of_band else self._conversation.id),
+            plan.view(response_id, None if out_of_band else self._conversation.id),
             prepare=plan.prepare,
             mcp=plan.mcp,
             mcp_servers=self._mcp.servers,
             waiting_for=plan.waiting_for,
             conversation=None if out_of_band else self._conversation,
             new_id=self._new_id,
-            lead_ms=None if out_of_band else self._lead_ms(),
+            lead_ms=None if out_of_band and self._playback is None else self._lead_ms(),
+            keeps_pace=self._playback is not None,
             trigger_item_id=trigger,
         )
+        if self._playback is not None:
+            response.pacer.wait_for(self._playback.until_s)
         if out_of_band:
             self._out_of_band[response.id] = response
         else:
@@ -498,9 +603,31 @@ class Machine:
             if not follows_up:
                 self._mcp.asked()
         outputs: list[Output] = [response.created()]
+        refusal = self._limiter.admit(self.settings.model, now)
+        if refusal is not None:
+            outputs += response.failed(refusal, now)
+            self._forget_done(now)
+            return outputs
         if not response.waiting_for:
             outputs += self._start(response, now)
         return [*outputs, *self._mcp.import_tools(params.tools or ())]
+
+    def _plan(
+        self,
+        params: ResponseParams,
+        given: tuple[Item | ItemReference, ...] | None,
+        supposed: Entry | None = None,
+    ) -> requests.Plan:
+        return requests.plan(
+            params,
+            given,
+            self.settings,
+            self._conversation,
+            self._policy.max_output_tokens,
+            self._mcp.servers.known,
+            self._policy.context_tokens,
+            supposed,
+        )
 
     def _start(self, response: Response, now: float) -> list[Output]:
         request = response.start(now)
@@ -508,40 +635,35 @@ class Machine:
             outputs: list[Output] = [*response.failed(request, now)]
             self._forget_done(now)
             return outputs
-        return [StartResponse(response.id, response.out_of_band, request)]
+        draft = self._speculation.take(response.trigger_item_id, request)
+        if draft is None:
+            if self._speculation.run_id(response.trigger_item_id) is not None:
+                # What the engine still says under the old name is not of this request.
+                response.run_id = self._new_id("resp")
+            return [StartResponse(response.run_id, response.out_of_band, request)]
+        return [output for made in draft.held for output in self._made(made, now)]
 
     def _cancel_response(self, event: ResponseCancel, now: float) -> list[Output]:
         named = event.response_id
-        response = self._active if named is None else self._response(named)
+        by_id = {response.id: response for response in self._responses()}
+        response = self._active if named is None else by_id.get(named)
         if response is None:
             raise requests.nothing_to_cancel()
         return self._stop(response, "client_cancelled", now)
 
     def _stop(self, response: Response, reason: CancelReason, now: float) -> list[Output]:
         """Cancel a response: the engine hears of it before the client does."""
-        outputs: list[Output] = [StopResponse(response.id)] if response.started else []
+        outputs: list[Output] = [StopResponse(response.run_id)] if response.started else []
         outputs += response.cancel(reason, now)
         self._forget_done(now)
         return outputs
 
-    def _generated(self, event: Generated, now: float) -> list[Output]:
-        response = self._response(event.response_id)
-        if response is None:
-            return []
-        outputs: list[Output] = [*response.generated(event, now)]
-        self._forget_done(now)
-        return outputs
-
-    def _generation_over(
-        self, event: GenerationEnded | GenerationFailed, now: float
-    ) -> list[Output]:
-        response = self._response(event.response_id)
-        if response is None:
-            return []
-        outputs: list[Output] = []
-        if isinstance(event, GenerationFailed):
-            outputs += response.failed(event.failure, now)
-        else:
-            outputs += response.ended(now)
-        self._forget_done(now)
-        return outputs
+    def _made(self, event: Made, now: float) -> list[Output]:
+        """Give what the engine made to the response it was made for."""
+        for response in self._responses():
+            if response.started and response.run_id == event.response_id:
+                outputs: list[Output] = [*response.take(event, now)]
+                self._forget_done(now)
+                return outputs
+        self._speculation.hold(event)
+        return []

@@ -19,6 +19,7 @@ from protocol import (
     SemanticVad,
     ServerVad,
     Stage,
+    TokenLogprob,
     ToolChoice,
     Usage,
 )
@@ -60,19 +61,68 @@ class VadSpeechStopped:
 
 
 @dataclass(frozen=True, slots=True)
+class VadPaused:
+    """In the turn under way nobody has spoken for a while; the audio had come to `sample`."""
+
+    generation: int
+    sample: int
+
+
+@dataclass(frozen=True, slots=True)
+class VadResumed:
+    """The pause that was told last is over: the user goes on with the turn."""
+
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """What one speaker of a segment said in one go; seconds of the segment's audio."""
+
+    text: str
+    speaker: str
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class TranscriptDelta:
-    """More words of a segment that is open or just closed; append-only."""
+    """More words of a segment that is open or just closed; append-only.
+
+    Stale, as all that is said of a segment, when `attempt` is not that of the latest segment of
+    this id (`OpenSegment`). `logprobs` is empty unless they were asked for and the engine has them.
+    """
 
     item_id: str
     delta: str
+    logprobs: tuple[TokenLogprob, ...] = ()
+    attempt: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TranscriptTentative:
+    """The words of an open segment as far as they are known in the pause at `sample`.
+
+    May come several times for a pause, each time with all the words.
+    """
+
+    item_id: str
+    text: str
+    sample: int
 
 
 @dataclass(frozen=True, slots=True)
 class TranscriptFinal:
-    """All the words of a closed segment; "" when nothing was understood."""
+    """All the words of a closed segment; "" when nothing was understood.
+
+    `passages` say who said what, where the engine tells speakers apart and was asked to.
+    """
 
     item_id: str
     text: str
+    logprobs: tuple[TokenLogprob, ...] = ()
+    passages: tuple[Passage, ...] = ()
+    attempt: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +131,7 @@ class TranscriptFailed:
 
     item_id: str
     failure: Failure
+    attempt: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +255,10 @@ class McpCallFinished:
 EngineEvent = (
     VadSpeechStarted
     | VadSpeechStopped
+    | VadPaused
+    | VadResumed
     | TranscriptDelta
+    | TranscriptTentative
     | TranscriptFinal
     | TranscriptFailed
     | ModelText
@@ -276,11 +330,13 @@ class ConfigureVad:
     """Start, change or stop (None) turn detection from the next sample on.
 
     Forgets what was heard before when `generation` changed; keeps it otherwise, so that
-    parameters can change in the middle of speech.
+    parameters can change in the middle of speech. With `pause_ms`, silence of that length within
+    a turn is told (`VadPaused`, `VadResumed`).
     """
 
     generation: int
     detection: ServerVad | SemanticVad | None
+    pause_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,23 +348,42 @@ class FeedAudio:
 
 @dataclass(frozen=True, slots=True)
 class OpenSegment:
-    """Begin transcribing the user item `item_id`; `pcm` is what was said before now."""
+    """Begin transcribing the user item `item_id`; `pcm` is what was said before now.
+
+    `logprobs` and `speakers` say whether these are wanted beside the words, of an engine that has
+    them. A client may use the id of a deleted item again while that one is still being recognised:
+    `attempt` tells their segments apart.
+    """
 
     item_id: str
     pcm: bytes = field(repr=False)
     language: str | None = None
     prompt: str | None = None
+    logprobs: bool = False
+    speakers: bool = False
+    attempt: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SettleSegment:
+    """Say what the open segment holds up to the pause at `sample`, with `TranscriptTentative`."""
+
+    item_id: str
+    sample: int
 
 
 @dataclass(frozen=True, slots=True)
 class CloseSegment:
     """The item is committed: answer with its `TranscriptFinal` or `TranscriptFailed`.
 
-    The segment's audio ends at `end_sample`, whatever was fed behind it; None takes all.
+    The segment's audio ends at `end_sample`, whatever was fed behind it; None takes all. Nobody
+    spoke behind the pause at `settled_at`: what was, or will be, answered to the `SettleSegment` of
+    that pause is the answer.
     """
 
     item_id: str
     end_sample: int | None = None
+    settled_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -376,6 +451,7 @@ Command = (
     ConfigureVad
     | FeedAudio
     | OpenSegment
+    | SettleSegment
     | CloseSegment
     | DropSegment
     | StartResponse
@@ -387,6 +463,7 @@ EngineCommand = (
     ConfigureVad
     | FeedAudio
     | OpenSegment
+    | SettleSegment
     | CloseSegment
     | DropSegment
     | StartResponse

@@ -30,6 +30,10 @@ class Pacer(Generic[T]):
         self._queue: deque[tuple[T, float]] = deque()
         self._played_out_s: float | None = None
 
+    def wait_for(self, until_s: float) -> None:
+        """Nothing of this queue sounds before `until_s`: something else still does."""
+        self._played_out_s = until_s
+
     def push(self, entry: T, duration_ms: float = 0.0) -> None:
         """Queue one entry that plays for `duration_ms`."""
         self._queue.append((entry, duration_ms))
@@ -48,6 +52,10 @@ class Pacer(Generic[T]):
             released.append(entry)
         return released
 
+    def waiting(self) -> list[T]:
+        """What has not been let go, in order."""
+        return [entry for entry, _ in self._queue]
+
     def deadline(self, now: float) -> float | None:
         """When the next entry may go; None when nothing waits."""
         return now + max(self._wait_s(now), 0.0) if self._queue else None
@@ -56,7 +64,7 @@ class Pacer(Generic[T]):
         """How much of what was sent has sounded, if the client plays it as it comes."""
         if self._played_out_s is None:
             return 0.0
-        return self.sent_ms - max(self._played_out_s - now, 0.0) * 1000
+        return max(self.sent_ms - max(self._played_out_s - now, 0.0) * 1000, 0.0)
 
     def plays_until(self, now: float) -> float:
         """When all that was sent has sounded, `now` at the earliest."""

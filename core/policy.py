@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Literal
 
 from core.mcp_policy import McpPolicy
 
@@ -14,6 +15,8 @@ class Policy:
 
     `stt_languages` is None when the recogniser takes any language; `expires_at_s` is on the clock
     that `now` is given in. `voice_is_fixed` is OpenAI's rule for a voice that has been heard.
+    `playback` says who keeps the time of what is played.
+    `speculate_after_ms` is the pause in a turn after which a reply is prepared, None for never.
     """
 
     output_lead_ms: float | None = 5000
@@ -28,4 +31,7 @@ class Policy:
     expires_at_s: float = math.inf
     max_session_s: float = 3600.0
     voice_is_fixed: bool = True
+    playback: Literal["client", "server"] = "client"
+    legacy_events: bool = False
+    speculate_after_ms: int | None = None
     mcp: McpPolicy = field(default_factory=McpPolicy)

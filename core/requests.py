@@ -123,6 +123,7 @@ def plan(
     token_limit: int | None,
     catalogue: Catalogue,
     context_limit: int | None = None,
+    supposed: Entry | None = None,
 ) -> Plan:
     """Work out a response.
 
@@ -134,6 +135,8 @@ def plan(
         token_limit: The operator's limit on output tokens.
         catalogue: The MCP tools that are known by now.
         context_limit: The operator's limit on the tokens of the context.
+        supposed: An item that might come next: what the response would then be, without
+            consequences for the conversation.
 
     Raises:
         InvalidRequest: an item that is not there, or a tool that was not given.
@@ -166,6 +169,8 @@ def plan(
         parallel_tool_calls=parallel,
     )
     source = conversation if entries is None else entries
+    if supposed is not None:
+        source = [*source, supposed]
 
     def prepare() -> Prepared | Failure:
         # A context that a client made itself is cut for this response alone.
@@ -174,7 +179,7 @@ def plan(
         context = model_context(shown, fixed_tokens, context_limit, settings.truncation)
         if context is None:
             return too_long(context_limit or 0)
-        if entries is None:
+        if entries is None and supposed is None:
             for entry in context.dropped:
                 entry.forgotten = True
         return Prepared(make_request(messages=context.messages), context)

@@ -6,9 +6,9 @@ events it causes, in wire order; the last list it ever returns ends with `Respon
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 from typing import assert_never
 
 from core.context import ModelContext, Prepared
@@ -19,6 +19,8 @@ from core.mcp_tools import McpTarget
 from core.messages import (
     Failure,
     FinishReason,
+    GenerationEnded,
+    GenerationFailed,
     GenerationRequest,
     ModelFinished,
     ModelText,
@@ -70,8 +72,8 @@ from protocol import (
     Usage,
 )
 
-MAX_DELTA_BYTES = 200 * BYTES_PER_MS
-"""Largest audio delta: old SDKs close at 1 MiB a frame, and a barge-in wants small steps."""
+MIN_DELTA_MS, MAX_DELTA_MS = 20, 200
+"""Lengths of an audio delta: old SDKs close at 1 MiB a frame, and a barge-in wants small steps."""
 
 Generated = (
     ModelText
@@ -83,6 +85,8 @@ Generated = (
     | SpeechWords
     | SpeechAudio
 )
+Made = Generated | GenerationEnded | GenerationFailed
+"""All that the engine says of a response."""
 
 
 @dataclass(slots=True)
@@ -127,6 +131,7 @@ class Response:
         lead_ms: How far audio may run ahead of real time, None for no limit.
         mcp: Which of the model's functions are MCP tools.
         mcp_servers: Runs those.
+        keeps_pace: Whether its audio is paced even when it fails.
         trigger_item_id: The user item whose end of turn caused it, None for `response.create`.
     """
 
@@ -141,9 +146,12 @@ class Response:
         lead_ms: float | None,
         mcp: Mapping[str, McpTarget],
         mcp_servers: McpServers,
+        keeps_pace: bool = False,
         trigger_item_id: str | None = None,
     ) -> None:
         self.id = view.id
+        self.run_id = view.id
+        """What the engine calls it; another name where it took up something else under `id`."""
         self._prepare = prepare
         self._context: ModelContext | None = None
         self.waiting_for = waiting_for
@@ -178,6 +186,9 @@ class Response:
         self._audio_ms = 0.0
         self._ended = False
         self._cancelled = False
+        self._keeps_pace = keeps_pace
+        self._failure: Failure | None = None
+        """Why it will fail once its audio has gone."""
 
     @property
     def out_of_band(self) -> bool:
@@ -207,10 +218,24 @@ class Response:
 
     # --- what the engine made -----------------------------------------------------------------
 
+    def take(self, event: Made, now: float) -> list[ServerEvent]:
+        """Take what the engine has for it, be it the end."""
+        match event:
+            case GenerationEnded():
+                return self.ended(now)
+            case GenerationFailed():
+                return self.failed(event.failure, now)
+            case _:
+                return self.generated(event, now)
+
     def generated(self, event: Generated, now: float) -> list[ServerEvent]:
-        """Take one piece of output from the engine."""
+        """Take one piece of output from the engine; nothing counts that comes behind its end."""
+        if self._ended:
+            return []
         self.progress_s = now
         match event:
+            case SpeechText() | SpeechWords() | SpeechAudio() if not self._spoken:
+                return []
             case ModelText():
                 return self._model_text(event.text)
             case ToolCallStarted():
@@ -234,8 +259,9 @@ class Response:
                 self.pacer.push(event.words)
                 return self.release(now)
             case SpeechAudio():
-                for start in range(0, len(event.pcm), MAX_DELTA_BYTES):
-                    piece = event.pcm[start : start + MAX_DELTA_BYTES]
+                size_bytes = _delta_ms(self.pacer.lead_ms) * BYTES_PER_MS
+                for start in range(0, len(event.pcm), size_bytes):
+                    piece = event.pcm[start : start + size_bytes]
                     self.pacer.push(piece, len(piece) / BYTES_PER_MS)
                 return self.release(now)
             case _:
@@ -437,9 +463,9 @@ class Response:
         if self._mcp.running:
             self._complete_after_tools = True
             return []
-        failure = self._unspoken()
+        failure = self._failure or self._unspoken()
         if failure is not None:
-            return self.failed(failure, math.inf)
+            return self._done("failed", _failed(failure), "incomplete")
         match self._finish:
             case "length":
                 return self._done("incomplete", Incomplete("max_output_tokens"), "incomplete")
@@ -477,6 +503,10 @@ class Response:
         """End at once; what was not sent is forgotten, and so is what was not heard."""
         self._cancelled = True
         message = self._message
+        if message is not None:
+            for entry in takewhile(lambda entry: not isinstance(entry, str), self.pacer.waiting()):
+                if isinstance(entry, bytes):
+                    message.speech.expect_audio(len(entry))
         events = self._done("cancelled", Cancelled(reason), "incomplete")
         if message is not None and self._conversation is not None and self._spoken:
             entry = self._conversation.get(message.item_id)
@@ -487,6 +517,9 @@ class Response:
 
     def failed(self, failure: Failure, now: float) -> list[ServerEvent]:
         """End with an error; everything that was made still goes out first."""
+        if self._keeps_pace and self.pacer.queued_ms:
+            self._failure = failure
+            return self.ended(now)
         self.pacer.lead_ms = None
         events: list[ServerEvent] = []
         for entry in self.pacer.release(now):
@@ -507,15 +540,15 @@ class Response:
         events += self._drop_calls()
         events += self._mcp.close(status, in_conversation=not self.out_of_band)
         self.done = True
-        usage = self._counted()
+        usage = self.counted()
         output = tuple(self._output[index] for index in sorted(self._output))
         view = replace(
             self._view, status=status, status_details=details, output=output, usage=usage
         )
         return [*events, ResponseDone(view)]
 
-    def _counted(self) -> Usage:
-        """The model's counts, with those of speech, and with estimates where it gave none.
+    def counted(self) -> Usage:
+        """What it has cost: the model's counts and those of speech, or estimates for want of them.
 
         A response that was cut short has cost what went in and what had come out by then.
         """
@@ -534,6 +567,13 @@ class Response:
             output_text_tokens=text_tokens("".join(self._written)),
             estimated=True,
         )
+
+
+def _delta_ms(lead_ms: float | None) -> int:
+    """How long a delta may be: short beside the lead, or players run dry between two of them."""
+    if lead_ms is None:
+        return MAX_DELTA_MS
+    return min(max(int(lead_ms / 4), MIN_DELTA_MS), MAX_DELTA_MS)
 
 
 def _failed(failure: Failure) -> Failed:

@@ -94,6 +94,14 @@ class SpeechTimeline:
         if self._clauses:
             self._clauses[-1].duration_ms += duration_ms
 
+    def expect_audio(self, size_bytes: int) -> None:
+        """Audio of the latest text that was made and will never be sent.
+
+        Nobody hears it, but without it what was sent would seem to say the whole text.
+        """
+        if self._clauses:
+            self._clauses[-1].duration_ms += size_bytes / BYTES_PER_MS
+
     def text_until(self, ms: float) -> str:
         """The text heard when playback stopped after `ms` of this message's audio."""
         heard: list[str] = []

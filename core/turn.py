@@ -54,10 +54,14 @@ class Listening:
 
 @dataclass(frozen=True, slots=True)
 class Speaking:
-    """The user speaks; `start` is the first sample of the turn, padding included."""
+    """The user speaks; `start` is the first sample of the turn, padding included.
+
+    `settled_at` is set in a pause: up to there the words were asked for ahead of time.
+    """
 
     item_id: str
     start: int
+    settled_at: int | None = None
 
 
 Turn = Manual | Listening | Speaking

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import assert_never
 
 from core import items
@@ -22,7 +22,13 @@ from core.messages import (
     Failure,
     FeedAudio,
     OpenSegment,
+    Passage,
+    SettleSegment,
     TranscriptDelta,
+    TranscriptFailed,
+    TranscriptFinal,
+    VadPaused,
+    VadResumed,
     VadSpeechStarted,
     VadSpeechStopped,
 )
@@ -58,12 +64,19 @@ from protocol import (
     SpeechStopped,
     Stage,
     TimeoutTriggered,
+    TokenLogprob,
     TranscriptionCompleted,
     TranscriptionDelta,
     TranscriptionFailed,
+    TranscriptionSegment,
 )
 
 Output = ServerEvent | Command
+
+LOGPROBS = "item.input_audio_transcription.logprobs"
+"""What a client includes to be told how sure the recogniser is."""
+_DIARISING = "diarize"
+"""Part of the name of the models that tell speakers apart: `gpt-4o-transcribe-diarize`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,16 +120,23 @@ class UserSide:
         """Items whose words are awaited."""
         self._progress_s = -math.inf
         """When the recogniser last said anything."""
-        self._held_deltas: dict[str, list[str]] = {}
+        self._held_deltas: dict[str, list[TranscriptDelta]] = {}
         """Words of the turn under way; some clients know no item before it is added."""
         self._item_audio: dict[str, bytes] = {}
         """Audio of created items, to be recognised once nobody is speaking."""
+        self._attempts: dict[str, int] = {}
+        """How often the words of an id were given up; what still comes of those is stale."""
         self._idle: IdleWatch | None = None
 
     @property
     def speaking(self) -> bool:
         """Whether turn detection hears the user."""
         return isinstance(self._turn, Speaking)
+
+    @property
+    def appended_samples(self) -> int:
+        """How much audio the client has appended so far."""
+        return self._buffer.end
 
     @property
     def _detection(self) -> ServerVad | SemanticVad | None:
@@ -137,7 +157,7 @@ class UserSide:
         if self._detection is None:
             return []
         self._turn = Listening()
-        return [ConfigureVad(self._vad_generation, self._detection)]
+        return [self._configure_vad()]
 
     def follow_settings(self, before: ServerVad | SemanticVad | None, now: float) -> list[Output]:
         """Follow a change of `turn_detection`; audio waiting in the buffer stays there."""
@@ -146,7 +166,7 @@ class UserSide:
             return []
         self._restart_idle(now)
         if before is not None and after is not None:
-            return [ConfigureVad(self._vad_generation, after)]
+            return [self._configure_vad()]
         outputs: list[Output] = [self._listen_afresh()]
         match self._turn:
             case Speaking(item_id=item_id):
@@ -164,7 +184,11 @@ class UserSide:
     def _listen_afresh(self) -> ConfigureVad:
         """Have turn detection forget what was appended so far, heard already or not."""
         self._vad_generation += 1
-        return ConfigureVad(self._vad_generation, self._detection)
+        return self._configure_vad()
+
+    def _configure_vad(self) -> ConfigureVad:
+        pause_ms = self._policy.speculate_after_ms
+        return ConfigureVad(self._vad_generation, self._detection, pause_ms)
 
     def speech_started(self, event: VadSpeechStarted) -> list[Output]:
         """A turn begins; nothing when the event is stale."""
@@ -190,14 +214,43 @@ class UserSide:
         stale = event.generation != self._vad_generation
         if stale or detection is None or not isinstance(self._turn, Speaking):
             return None
-        item_id, start = self._turn.item_id, self._turn.start
+        item_id, start, settled_at = self._turn.item_id, self._turn.start, self._turn.settled_at
         self._turn = Listening()
         heard_to = event.judged_sample
         if heard_to is None:
             heard_to = event.end_sample + silence_window_ms(detection) * SAMPLES_PER_MS
         end = max(min(heard_to, self._buffer.end), start)
         stopped = SpeechStopped(samples_to_ms(end), item_id)
-        return item_id, [stopped, *self._commit_item(item_id, start, end, now)]
+        return item_id, [stopped, *self._commit_item(item_id, start, end, now, settled_at)]
+
+    def paused(self, event: VadPaused) -> list[Output]:
+        """The turn may be over: ask for its words ahead of time. Nothing when that is stale."""
+        turn = self._turn
+        if event.generation != self._vad_generation or not isinstance(turn, Speaking):
+            return []
+        self._turn = replace(turn, settled_at=event.sample)
+        return [SettleSegment(turn.item_id, event.sample)]
+
+    def resumed(self, event: VadResumed) -> list[Output]:
+        """The turn was not over."""
+        if event.generation == self._vad_generation and isinstance(self._turn, Speaking):
+            self._turn = replace(self._turn, settled_at=None)
+        return []
+
+    def supposed_turn(self, item_id: str, text: str, sample: int | None = None) -> Entry | None:
+        """The item that the turn under way becomes if it ends in this pause; None for another's.
+
+        Args:
+            sample: The pause; None for whichever it is.
+        """
+        turn = self._turn
+        if not isinstance(turn, Speaking) or turn.item_id != item_id or turn.settled_at is None:
+            return None
+        if sample not in (None, turn.settled_at):
+            return None
+        audio_ms = (turn.settled_at - turn.start) / SAMPLES_PER_MS
+        item = Message(item_id, "user", "completed", (InputAudio(None),))
+        return Entry(item, transcript=Known(text), audio_ms=audio_ms)
 
     # --- audio ------------------------------------------------------------------------------------
 
@@ -288,7 +341,9 @@ class UserSide:
         self._buffer.clear()
         return [*outputs, InputAudioCleared()]
 
-    def _commit_item(self, item_id: str, start: int, end: int, now: float) -> list[Output]:
+    def _commit_item(
+        self, item_id: str, start: int, end: int, now: float, settled_at: int | None = None
+    ) -> list[Output]:
         """Make the user's item out of the audio between two positions."""
         self._restart_idle(now)
         audio = self._take_audio(start, end)
@@ -297,7 +352,7 @@ class UserSide:
         self._transcribing[item_id] = _Awaited(now, audio_ms / 1000)
         previous = self._join(Entry(item, transcript=Pending(), audio_ms=audio_ms))
         return [
-            CloseSegment(item_id, end),
+            CloseSegment(item_id, end, settled_at),
             InputAudioCommitted(previous, item_id),
             ItemAdded(previous, item),
             ItemDone(previous, item),
@@ -324,7 +379,14 @@ class UserSide:
             pcm,
             language=wanted.language if wanted else None,
             prompt=wanted.prompt if wanted else None,
+            logprobs=wanted is not None and self._shows_logprobs,
+            speakers=wanted is not None and _DIARISING in (wanted.model or ""),
+            attempt=self._attempts.get(item_id, 0),
         )
+
+    @property
+    def _shows_logprobs(self) -> bool:
+        return LOGPROBS in (self._settings().include or ())
 
     def _drop_segment(self, item_id: str, now: float) -> list[Output]:
         self._held_deltas.pop(item_id, None)
@@ -352,9 +414,13 @@ class UserSide:
 
     def forget(self, item_id: str) -> list[Output]:
         """The item is deleted: its words are no longer wanted."""
+        self._give_up(item_id)
+        return [DropSegment(item_id)]
+
+    def _give_up(self, item_id: str) -> None:
         self._transcribing.pop(item_id, None)
         self._item_audio.pop(item_id, None)
-        return [DropSegment(item_id)]
+        self._attempts[item_id] = self._attempts.get(item_id, 0) + 1
 
     # --- words ------------------------------------------------------------------------------------
 
@@ -362,48 +428,70 @@ class UserSide:
         """Whether the id belongs to the user's item that is still being spoken."""
         return isinstance(self._turn, Manual | Speaking) and self._turn.item_id == item_id
 
+    def is_stale(self, event: TranscriptDelta | TranscriptFinal | TranscriptFailed) -> bool:
+        """Whether it tells of words that were given up."""
+        return event.attempt != self._attempts.get(event.item_id, 0)
+
     def words(self, event: TranscriptDelta, now: float) -> list[Output]:
         """More words of a turn."""
         self._progress_s = now
         if self.is_announced(event.item_id):
-            self._held_deltas.setdefault(event.item_id, []).append(event.delta)
+            self._held_deltas.setdefault(event.item_id, []).append(event)
             return []
-        return self._show_delta(event.item_id, event.delta) if self._awaits(event.item_id) else []
+        return self._show_delta(event) if self._awaits(event.item_id) else []
 
     def release_deltas(self, item_id: str) -> list[Output]:
         """Tell the words that were recognised before the item was there."""
         outputs: list[Output] = []
         for delta in self._held_deltas.pop(item_id, []):
-            outputs += self._show_delta(item_id, delta)
+            outputs += self._show_delta(delta)
         return outputs
 
-    def _show_delta(self, item_id: str, delta: str) -> list[Output]:
+    def _show_delta(self, event: TranscriptDelta) -> list[Output]:
         if self._settings().audio.input.transcription is None:
             return []
-        return [TranscriptionDelta(item_id, 0, delta)]
+        return [
+            TranscriptionDelta(event.item_id, 0, event.delta, self._shown_logprobs(event.logprobs))
+        ]
+
+    def _shown_logprobs(
+        self, logprobs: tuple[TokenLogprob, ...]
+    ) -> tuple[TokenLogprob, ...] | None:
+        return logprobs if logprobs and self._shows_logprobs else None
 
     def _awaits(self, item_id: str) -> Entry | None:
         entry = self._conversation.get(item_id)
         return entry if entry is not None and isinstance(entry.transcript, Pending) else None
 
-    def understood(self, item_id: str, text: str, now: float) -> list[Output] | None:
+    def understood(self, heard: TranscriptFinal, now: float) -> list[Output] | None:
         """All the words of an item; None when nobody waits for them any more."""
         self._progress_s = now
-        entry = self._awaits(item_id)
+        entry = self._awaits(heard.item_id)
         if entry is None:
             return None
-        entry.transcript = Known(text)
-        self._transcribing.pop(item_id, None)
-        return self._show_words(entry, text)
+        entry.transcript = Known(heard.text)
+        self._transcribing.pop(heard.item_id, None)
+        return self._show_words(entry, heard)
 
-    def _show_words(self, entry: Entry, text: str, seconds: int | None = None) -> list[Output]:
+    def _show_words(
+        self, entry: Entry, heard: TranscriptFinal, seconds: int | None = None
+    ) -> list[Output]:
         """Show the words of an item to a client that asked for them."""
         if self._settings().audio.input.transcription is None:
             return []
+        item_id, text = heard.item_id, heard.text
         index, heard_seconds = items.audio_part(entry.item)
         entry.item = items.with_transcript(entry.item, text)
         billed = heard_seconds if seconds is None else seconds
-        return [TranscriptionCompleted(entry.item.id, index, text, billed)]
+        logprobs = self._shown_logprobs(heard.logprobs)
+        return [
+            *(self._show_passage(item_id, index, passage) for passage in heard.passages),
+            TranscriptionCompleted(item_id, index, text, billed, logprobs),
+        ]
+
+    def _show_passage(self, item_id: str, index: int, said: Passage) -> TranscriptionSegment:
+        place = self._new_id("seg"), item_id, index
+        return TranscriptionSegment(*place, said.text, said.speaker, said.start_s, said.end_s)
 
     def not_understood(self, item_id: str, failure: Failure, now: float) -> list[Output] | None:
         """There will be no words of an item; None when nobody waits for them any more."""
@@ -413,8 +501,7 @@ class UserSide:
         if entry is None:
             return None
         entry.transcript = Unknown()
-        self._transcribing.pop(item_id, None)
-        self._item_audio.pop(item_id, None)
+        self._give_up(item_id)
         if self._settings().audio.input.transcription is None:
             return []
         index, _ = items.audio_part(entry.item)
@@ -498,4 +585,6 @@ class UserSide:
     def show_silence(self, item_id: str) -> list[Output]:
         """Tell the words of a silence, of which there are none."""
         entry = self._conversation.get(item_id)
-        return [] if entry is None else self._show_words(entry, "", seconds=0)
+        if entry is None:
+            return []
+        return self._show_words(entry, TranscriptFinal(item_id, ""), seconds=0)

@@ -29,6 +29,7 @@ from protocol import (
     FunctionTool,
     Item,
     ItemAdded,
+    ItemCreated,
     ItemDone,
     ItemRetrieved,
     McpEvent,
@@ -46,6 +47,7 @@ from protocol import (
     PcmaFormat,
     PcmFormat,
     PcmuFormat,
+    RateLimitsUpdated,
     ResponseCreated,
     ResponseDone,
     ResponseView,
@@ -54,6 +56,7 @@ from protocol import (
     SessionUpdated,
     SessionView,
     TimeoutTriggered,
+    TranscriptionSegment,
 )
 
 CANCEL_IDLE_MESSAGE = "no ongoing response to cancel"
@@ -69,7 +72,9 @@ _EVENT_NAMES: Mapping[type, str] = {
     OutputTranscriptDelta: "response.audio_transcript.delta",
     OutputTranscriptDone: "response.audio_transcript.done",
 }
-_SUPPRESSED = frozenset({ItemDone, TimeoutTriggered, *get_args(McpEvent)})
+_SUPPRESSED = frozenset(
+    {ItemCreated, ItemDone, TimeoutTriggered, TranscriptionSegment, *get_args(McpEvent)}
+)
 
 
 def decode(event: dict[str, Any]) -> ClientEvent:
@@ -97,6 +102,8 @@ def encode(event: ServerEvent, event_id: str) -> Json | None:
     kind = type(event)
     if kind in _SUPPRESSED or isinstance(getattr(event, "item", None), McpItem):
         return None
+    if isinstance(event, RateLimitsUpdated) and event.moment == "done":
+        return None  # Beta tells them right behind `response.created`.
     name = _EVENT_NAMES.get(kind, event.type)
     if isinstance(event, SessionCreated | SessionUpdated):
         prefix = "transcription_" if event.session.settings.type == "transcription" else ""

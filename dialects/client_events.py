@@ -13,6 +13,7 @@ from dialects.items import BAD_AUDIO, decode_input, decode_item
 from dialects.tools import with_flat_tools
 from protocol import (
     CLIENT_EVENT_TYPES,
+    PLAYBACK_CLEAR,
     ClientEvent,
     ErrorCode,
     InputAudioAppend,
@@ -23,6 +24,7 @@ from protocol import (
     ItemDelete,
     ItemRetrieve,
     ItemTruncate,
+    OutputAudioClear,
     ResponseCancel,
     ResponseCreate,
     ResponseParams,
@@ -33,6 +35,8 @@ from protocol import (
 )
 
 WireEvent = dict[str, Any]
+
+MAX_EVENT_ID_CHARS = 512
 
 SESSION_KINDS = get_args(SessionKind)
 SERVER_ONLY_FIELDS = frozenset({"type", "object", "id", "expires_at", "client_secret"})
@@ -111,7 +115,7 @@ _IGNORED_IN_SESSION = frozenset(f"session.{name}" for name in SERVER_ONLY_FIELDS
 
 
 class _Head(WireModel):
-    event_id: Annotated[str, Field(max_length=512)] | None = None
+    event_id: Annotated[str, Field(max_length=MAX_EVENT_ID_CHARS)] | None = None
 
 
 class _WithItem(WireModel):
@@ -208,6 +212,7 @@ _DECODERS: dict[str, Callable[[WireEvent, str | None], ClientEvent]] = {
     "input_audio_buffer.append": _append,
     "input_audio_buffer.commit": lambda _event, event_id: InputAudioCommit(event_id),
     "input_audio_buffer.clear": lambda _event, event_id: InputAudioClear(event_id),
+    PLAYBACK_CLEAR: lambda _event, event_id: OutputAudioClear(event_id),
     "conversation.item.create": _item_create,
     "conversation.item.retrieve": lambda event, event_id: ItemRetrieve(_item_id(event), event_id),
     "conversation.item.delete": lambda event, event_id: ItemDelete(_item_id(event), event_id),

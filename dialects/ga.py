@@ -21,12 +21,14 @@ from protocol import (
     ClientEvent,
     ContentPartAdded,
     ContentPartDone,
+    ConversationCreated,
     ErrorEvent,
     FunctionArgumentsDelta,
     FunctionArgumentsDone,
     InputAudioCleared,
     InputAudioCommitted,
     ItemAdded,
+    ItemCreated,
     ItemDeleted,
     ItemDone,
     ItemRetrieved,
@@ -47,6 +49,10 @@ from protocol import (
     OutputTextDone,
     OutputTranscriptDelta,
     OutputTranscriptDone,
+    PlaybackCleared,
+    PlaybackStarted,
+    PlaybackStopped,
+    RateLimitsUpdated,
     ResponseCreated,
     ResponseDone,
     ServerEvent,
@@ -55,9 +61,11 @@ from protocol import (
     SpeechStarted,
     SpeechStopped,
     TimeoutTriggered,
+    TokenLogprob,
     TranscriptionCompleted,
     TranscriptionDelta,
     TranscriptionFailed,
+    TranscriptionSegment,
 )
 
 
@@ -82,6 +90,8 @@ def encode(event: ServerEvent, event_id: str) -> Json | None:
         event: What the core emitted.
         event_id: Unique id to stamp on it.
     """
+    if isinstance(event, RateLimitsUpdated) and event.moment == "created":
+        return None  # GA tells them behind `response.done`.
     return {"type": event.type, "event_id": event_id, **BODIES[type(event)](event)}
 
 
@@ -120,12 +130,29 @@ def _session(event: SessionCreated | SessionUpdated) -> Json:
     return {"session": session_json(event.session)}
 
 
-def _conversation_item(event: ItemAdded | ItemDone) -> Json:
+def _conversation(event: ConversationCreated) -> Json:
+    return {"conversation": {"id": event.conversation_id, "object": "realtime.conversation"}}
+
+
+def _rate_limits(event: RateLimitsUpdated) -> Json:
+    return {"rate_limits": [_own_fields(limit) for limit in event.rate_limits]}
+
+
+def _conversation_item(event: ItemAdded | ItemCreated | ItemDone) -> Json:
     return {"previous_item_id": event.previous_item_id, "item": item_json(event.item)}
 
 
 def _retrieved(event: ItemRetrieved) -> Json:
     return {"item": item_json(event.item, with_audio=True)}
+
+
+def _transcription_delta(event: TranscriptionDelta) -> Json:
+    return {
+        "item_id": event.item_id,
+        "content_index": event.content_index,
+        "delta": event.delta,
+        **_logprobs(event.logprobs),
+    }
 
 
 def _transcription_completed(event: TranscriptionCompleted) -> Json:
@@ -134,6 +161,22 @@ def _transcription_completed(event: TranscriptionCompleted) -> Json:
         "content_index": event.content_index,
         "transcript": event.transcript,
         "usage": {"type": "duration", "seconds": event.seconds},
+        **_logprobs(event.logprobs),
+    }
+
+
+def _logprobs(logprobs: tuple[TokenLogprob, ...] | None) -> Json:
+    if logprobs is None:
+        return {}
+    return {
+        "logprobs": [
+            {
+                "token": piece.token,
+                "logprob": piece.logprob,
+                "bytes": list(piece.token.encode() if piece.encoded is None else piece.encoded),
+            }
+            for piece in logprobs
+        ]
     }
 
 
@@ -169,12 +212,15 @@ BODIES: Mapping[type, Callable[[Any], Json]] = {
     ErrorEvent: _error,
     SessionCreated: _session,
     SessionUpdated: _session,
+    ConversationCreated: _conversation,
+    ItemCreated: _conversation_item,
     ItemAdded: _conversation_item,
     ItemDone: _conversation_item,
     ItemRetrieved: _retrieved,
     ItemTruncated: _own_fields,
     ItemDeleted: _own_fields,
-    TranscriptionDelta: _own_fields,
+    TranscriptionDelta: _transcription_delta,
+    TranscriptionSegment: _own_fields,
     TranscriptionCompleted: _transcription_completed,
     TranscriptionFailed: _transcription_failed,
     InputAudioCommitted: _own_fields,
@@ -182,6 +228,10 @@ BODIES: Mapping[type, Callable[[Any], Json]] = {
     SpeechStarted: _own_fields,
     SpeechStopped: _own_fields,
     TimeoutTriggered: _own_fields,
+    PlaybackStarted: _own_fields,
+    PlaybackStopped: _own_fields,
+    PlaybackCleared: _own_fields,
+    RateLimitsUpdated: _rate_limits,
     ResponseCreated: _response,
     ResponseDone: _response,
     OutputItemAdded: _output_item,

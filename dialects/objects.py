@@ -49,8 +49,11 @@ from protocol import (
 
 Json = dict[str, Any]
 
-MAX_REPLAYED_BYTES = 3_000_000
-"""Longest user audio given back, a minute: LiveKit's client refuses frames over 4 MiB."""
+MAX_ECHOED_CHARS = 512 * 1024
+"""Most image data given back unasked: the `websockets` library refuses frames over 1 MiB."""
+MAX_REPLAYED_CHARS = 4_000_000
+"""Most base64 given back to a client that asks for an item, a minute of audio: LiveKit's client
+refuses frames over 4 MiB."""
 
 
 def session_json(view: SessionView) -> Json:
@@ -169,7 +172,7 @@ def transcription_json(transcription: Transcription | None) -> Json | None:
 
 
 def item_json(item: Item, *, with_audio: bool = False) -> Json:
-    """An item; user audio is replayed only to a client that asks for it."""
+    """An item; user audio is replayed, and large images are, only to a client that asks for it."""
     match item:
         case Message():
             return {
@@ -177,7 +180,7 @@ def item_json(item: Item, *, with_audio: bool = False) -> Json:
                 "type": "message",
                 "status": item.status,
                 "role": item.role,
-                "content": [content_json(part, with_audio=with_audio) for part in item.content],
+                "content": _contents_json(item.content, with_audio=with_audio),
             }
         case FunctionCall():
             return {
@@ -268,6 +271,19 @@ def _mcp_error_json(error: McpError) -> Json:
             assert_never(error)
 
 
+def _contents_json(content: tuple[Content, ...], *, with_audio: bool) -> list[Json]:
+    """A message's `content`, without the audio and images that have no room in a frame."""
+    room = MAX_REPLAYED_CHARS if with_audio else MAX_ECHOED_CHARS
+    parts = [content_json(part, with_audio=with_audio) for part in content]
+    for part in parts:
+        for bulk in part.keys() & {"audio", "image_url"}:
+            if len(part[bulk]) <= room:
+                room -= len(part[bulk])
+            else:
+                del part[bulk]
+    return parts
+
+
 def content_json(part: Content, *, with_audio: bool = False) -> Json:
     """One entry of a message's `content`.
 
@@ -278,8 +294,6 @@ def content_json(part: Content, *, with_audio: bool = False) -> Json:
             return {"type": "input_text", "text": part.text}
         case InputAudio():
             replayed = part.audio if with_audio else None
-            if replayed is not None and len(replayed) > MAX_REPLAYED_BYTES:
-                replayed = None
             return {
                 "type": "input_audio",
                 **({} if replayed is None else {"audio": base64_text(replayed)}),

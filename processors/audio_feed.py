@@ -21,13 +21,17 @@ from core.messages import (
     DropSegment,
     FeedAudio,
     OpenSegment,
+    SettleSegment,
 )
 from protocol import SAMPLE_RATE_HZ
+from providers.frames import SettleFrame
 
 from .ear import ENGINE_RATE_HZ, Ear, TurnJudgePort, VadEnginePort, VadEvent
 from .resample import PcmResampler
 
-AudioCommand = ConfigureVad | FeedAudio | OpenSegment | CloseSegment | DropSegment
+AudioCommand = (
+    ConfigureVad | FeedAudio | OpenSegment | SettleSegment | CloseSegment | DropSegment
+)
 
 # Resampling a second takes 0.2 ms. A client may append five minutes in one event.
 _SLICE_BYTES: Final = SAMPLE_RATE_HZ * 2
@@ -44,8 +48,9 @@ class AudioFeed:
     Args:
         vad: The turn detection engine, shared by all sessions.
         judge: Says for `semantic_vad` whether a turn is complete, see `Ear`.
-        to_recogniser: Queues a frame at the recogniser. It is told a segment's id, language and
-            prompt in the `metadata` of the frame that begins the segment.
+        to_recogniser: Queues a frame at the recogniser. It is told a segment's id, and
+            what is known and wanted of it, in the `metadata` of the frame that begins the segment,
+            and in that of the frame that ends it the pause behind which nobody spoke.
         emit: Takes the turn detection events, positions in 24 kHz samples of the session.
         caught_up: Called when `behind` has become False.
     """
@@ -99,14 +104,23 @@ class AudioFeed:
                 self._ear.configure(command)
             case OpenSegment():
                 await self._open(command)
+            case SettleSegment():
+                if (segment := self._named(command.item_id)) is not None:
+                    await self._give(segment, command.sample)
+                    await self._to_recogniser(SettleFrame(command.sample))
             case CloseSegment():
-                if self._segment is not None and self._segment.item_id == command.item_id:
-                    await self._close(self._segment, command.end_sample)
+                if (segment := self._named(command.item_id)) is not None:
+                    await self._close(segment, command.end_sample, command.settled_at)
             case DropSegment():
-                if self._segment is not None and self._segment.item_id == command.item_id:
-                    await self._close(self._segment, self._segment.position)
+                if (segment := self._named(command.item_id)) is not None:
+                    await self._close(segment, segment.position)
             case _:
                 assert_never(command)
+
+    def _named(self, item_id: str) -> _Segment | None:
+        """The open segment, if it is that one."""
+        segment = self._segment
+        return segment if segment is not None and segment.item_id == item_id else None
 
     def _with_successors(self, pcm: bytes) -> bytes:
         chunks = [pcm]
@@ -149,6 +163,8 @@ class AudioFeed:
             "segment": command.item_id,
             "language": command.language,
             "prompt": command.prompt,
+            "logprobs": command.logprobs,
+            "speakers": command.speakers,
         }
         await self._to_recogniser(frame)
         self._ear.turn_taken(segment.position)
@@ -166,13 +182,17 @@ class AudioFeed:
             await self._transcribe(segment.resampler.resample(pcm))
             await asyncio.sleep(0)
 
-    async def _close(self, segment: _Segment, end: int | None) -> None:
+    async def _close(
+        self, segment: _Segment, end: int | None, settled_at: int | None = None
+    ) -> None:
         await self._give(segment, end)
         self._segment = None
         self._ear.turn_taken(segment.position)
         await self._transcribe(segment.resampler.flush())
         # 0 is the measured truth, and keeps Pipecat from timing the recogniser.
-        await self._to_recogniser(VADUserStoppedSpeakingFrame(stop_secs=0.0))
+        frame = VADUserStoppedSpeakingFrame(stop_secs=0.0)
+        frame.metadata = {"settled_at": settled_at}
+        await self._to_recogniser(frame)
 
     async def _transcribe(self, pcm: bytes) -> None:
         if pcm:

@@ -39,6 +39,7 @@ from protocol import SAMPLE_RATE_HZ, Usage
 from providers.frames import (
     ClauseFrame,
     ModelFinishedFrame,
+    RecordingFrame,
     ResponseBeginFrame,
     ResponseEndFrame,
     StageFailedFrame,
@@ -98,6 +99,7 @@ class ModelTap(FrameProcessor):
                 return True
             case (
                 LLMTextFrame()
+                | RecordingFrame()
                 | LLMFullResponseStartFrame()
                 | LLMFullResponseEndFrame()
                 | ToolCallStartedFrame()
@@ -121,7 +123,7 @@ class ModelTap(FrameProcessor):
     def _report(self, reply: _Reply, frame: Frame) -> bool:
         response_id = reply.response_id
         match frame:
-            case LLMTextFrame():
+            case LLMTextFrame() | RecordingFrame():
                 if frame.text:
                     self._outlet.pass_on(ModelText(response_id, frame.text))
                 return reply.speak

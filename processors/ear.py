@@ -14,7 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audio_utils import StreamResampler
-from core.messages import ConfigureVad, VadSpeechStarted, VadSpeechStopped
+from core.messages import (
+    ConfigureVad,
+    VadPaused,
+    VadResumed,
+    VadSpeechStarted,
+    VadSpeechStopped,
+)
 from core.turn import SAMPLES_PER_MS, silence_window_ms
 from protocol import SAMPLE_RATE_HZ, SemanticVad, ServerVad
 
@@ -31,7 +37,7 @@ MOST_BEHIND_SAMPLES: Final = ENGINE_RATE_HZ // 2
 _SEMANTIC_THRESHOLD: Final = 0.5
 
 Float32 = NDArray[np.float32]
-VadEvent = VadSpeechStarted | VadSpeechStopped
+VadEvent = VadSpeechStarted | VadSpeechStopped | VadPaused | VadResumed
 
 
 class VadStreamPort(Protocol):
@@ -57,6 +63,7 @@ class VadEnginePort(Protocol):
         on_start: Callable[[int], None],
         on_stop: Callable[[int], None],
         on_pause: Callable[[int, int], None] | None = None,
+        on_resume: Callable[[], None] | None = None,
     ) -> VadStreamPort: ...
 
 
@@ -94,6 +101,8 @@ class Ear:
         self._stream: VadStreamPort | None = None
         self._resampler = _new_resampler()
         self._patience: Patience | None = None
+        self._pause_ms: int | None = None
+        self._pause = _Pause(0)
         self._recent = _Recent(0)
         self._turn_start = 0
         self._question: QuestionPort | None = None
@@ -133,7 +142,10 @@ class Ear:
         else:
             fresh = self._stream is None or command.generation != self._generation
             if self._stream is None:
-                self._stream = self._vad.open(self._on_start, self._on_stop, self._on_pause)
+                self._stream = self._vad.open(
+                    self._on_start, self._on_stop, self._on_pause, self._on_resume
+                )
+            self._pause_ms = command.pause_ms
             self._set_rule(self._stream, command.detection)
             if fresh:
                 self._turn_ends.clear()
@@ -163,14 +175,14 @@ class Ear:
 
     def _set_rule(self, stream: VadStreamPort, detection: ServerVad | SemanticVad) -> None:
         self._withdraw()
-        self._silence_ms = silence_ms = silence_window_ms(detection)
-        if isinstance(detection, ServerVad):
-            self._patience = None
-            stream.configure(detection.threshold, silence_ms)
-            return
-        self._patience = patience = PATIENCE[detection.eagerness]
-        stream.configure(_SEMANTIC_THRESHOLD, silence_ms, patience.asks_ms)
-        if self._judge is not None:
+        self._silence_ms = silence_window_ms(detection)
+        semantic = isinstance(detection, SemanticVad)
+        self._patience = PATIENCE[detection.eagerness] if semantic else None
+        threshold = _SEMANTIC_THRESHOLD if semantic else detection.threshold
+        told = () if self._pause_ms is None else (self._pause_ms,)
+        asks = () if self._patience is None else self._patience.asks_ms
+        stream.configure(threshold, self._silence_ms, tuple(sorted({*told, *asks})))
+        if semantic and self._judge is not None:
             self._judge.prepare()
 
     def _withdraw(self) -> None:
@@ -184,6 +196,24 @@ class Ear:
         self._emit(VadSpeechStarted(self._generation, _session_sample(position)))
 
     def _on_pause(self, end: int, position: int) -> None:
+        if self._pause.end != end:
+            self._pause = _Pause(end)
+        pause, silence_ms = self._pause, (position - end) * 1000 // ENGINE_RATE_HZ
+        if self._pause_ms is not None and silence_ms >= self._pause_ms and not pause.told:
+            pause.told = True
+            self._emit(VadPaused(self._generation, _session_sample(position)))
+        asks_ms = () if self._patience is None else self._patience.asks_ms
+        due = sum(silence_ms >= ask_ms for ask_ms in asks_ms)
+        if due > pause.asked:
+            pause.asked = due
+            self._ask(end, position)
+
+    def _on_resume(self) -> None:
+        if self._pause.told:
+            self._pause = _Pause(0)
+            self._emit(VadResumed(self._generation))
+
+    def _ask(self, end: int, position: int) -> None:
         patience, judge = self._patience, self._judge
         if patience is None or judge is None:
             return
@@ -210,6 +240,15 @@ class Ear:
         end = _session_sample(position) + self._silence_ms * SAMPLES_PER_MS
         self._turn_ends.append(min(end, self._scored_sample))
         self._emit(VadSpeechStopped(self._generation, _session_sample(position)))
+
+
+@dataclass(slots=True)
+class _Pause:
+    """The silence behind the speech window that ends at `end`, and what it has caused so far."""
+
+    end: int
+    told: bool = False
+    asked: int = 0
 
 
 @dataclass(slots=True)

@@ -14,10 +14,13 @@ from pipecat.frames.frames import (
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
 from pipecat.utils.text.base_text_aggregator import TextType
 
-from providers.frames import ClauseFrame, ResponseBeginFrame, ResponseEndFrame
+from providers.frames import ClauseFrame, RecordingFrame, ResponseBeginFrame, ResponseEndFrame
 
 from .clauses import Clause, ClauseSplitter
 from .outlet import ResponseOutlet
+
+_WORDLESS = "♪"
+"""Names a recording without words where a synthesiser would pass over an empty clause."""
 
 
 @dataclass
@@ -59,6 +62,14 @@ class SpeechFeed(FrameProcessor):
                 for clause in self._splitter.feed(frame.text):
                     await self._hand_over(clause)
                 return
+            case RecordingFrame():
+                for clause in self._splitter.flush():
+                    await self._hand_over(clause)
+                speech = frame.text.strip() or _WORDLESS
+                await self._speak(
+                    ClauseFrame(speech, TextType.SENTENCE, recording=frame.pcm), frame.text
+                )
+                return
             case LLMFullResponseEndFrame() | ResponseEndFrame():
                 await self._finish_text()
             case ResponseBeginFrame():
@@ -79,12 +90,14 @@ class SpeechFeed(FrameProcessor):
             # Synthesisers swallow what they cannot speak: the next clause carries it.
             self._unspoken += clause.exact
             return
+        await self._speak(ClauseFrame(clause.speech, TextType.SENTENCE), clause.exact)
+
+    async def _speak(self, frame: ClauseFrame, exact: str) -> None:
         await self._may_speak()
         if not self._outlet.is_live(self._response_id) or self.next is None:
             return
-        exact, self._unspoken = self._unspoken + clause.exact, ""
+        frame.exact, self._unspoken = self._unspoken + exact, ""
         self._taken.clear()
-        frame = ClauseFrame(clause.speech, TextType.SENTENCE, exact=exact)
         # `push_frame` takes no callback; this is what it does, and Pipecat calls back once the
         # synthesiser has processed the frame.
         await self.next.queue_frame(frame, FrameDirection.DOWNSTREAM, self._on_taken)

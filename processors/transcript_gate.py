@@ -17,25 +17,44 @@ from pipecat.frames.frames import (
 )
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
 
-from core.messages import Failure, TranscriptDelta, TranscriptFailed, TranscriptFinal
-from protocol import Stage
-from providers.frames import StageFailedFrame
+from core.messages import (
+    Failure,
+    Passage,
+    TranscriptDelta,
+    TranscriptFailed,
+    TranscriptFinal,
+    TranscriptTentative,
+)
+from protocol import Stage, TokenLogprob
+from providers.frames import SettledFrame, SettleFrame, StageFailedFrame
+from providers.recognition import Recognition, between
 
 from .failures import failure_of_error
 from .hypothesis import StablePrefix, join_texts
 
-TranscriptEvent = TranscriptDelta | TranscriptFinal | TranscriptFailed
+TranscriptEvent = TranscriptDelta | TranscriptTentative | TranscriptFinal | TranscriptFailed
 
-_SWALLOWED = (InputAudioRawFrame, VADUserStartedSpeakingFrame, VADUserStoppedSpeakingFrame)
+_SWALLOWED = (
+    InputAudioRawFrame,
+    SettleFrame,
+    VADUserStartedSpeakingFrame,
+    VADUserStoppedSpeakingFrame,
+)
 
 
 @dataclass(slots=True, eq=False)
 class _Segment:
     item_id: str
+    attempt: int = 0
     closed: bool = False
     dropped: bool = False
     answered: bool = False
     text: str = ""
+    logprobs: tuple[TokenLogprob, ...] = ()
+    passages: tuple[Passage, ...] = ()
+    hypothesis: str = ""
+    told: int = 0
+    settles_at: int | None = None
     stable: StablePrefix = field(default_factory=StablePrefix)
 
 
@@ -55,15 +74,22 @@ class TranscriptGate(FrameProcessor):
         self._emit = emit
         self._segments: deque[_Segment] = deque()
 
-    def open(self, item_id: str) -> None:
+    def open(self, item_id: str, attempt: int = 0) -> None:
         """A new segment begins; one that is still open is closed and dropped."""
         if self._segments and not self._segments[-1].closed:
             self.drop(self._segments[-1].item_id)
-        self._segments.append(_Segment(item_id))
+        self._segments.append(_Segment(item_id, attempt))
+
+    def settle(self, item_id: str, sample: int) -> None:
+        """The user pauses at `sample`: say what is understood by now, and what will be."""
+        segment = self._named(item_id)
+        if segment is not None:
+            segment.settles_at = sample
+            self._guess(segment, segment.hypothesis)
 
     def close(self, item_id: str) -> None:
         """The segment has all its audio; its final answer may come from now on."""
-        segment = self._named(item_id)
+        segment = self._latest(item_id)
         if segment is not None:
             segment.closed = True
             if segment.answered:
@@ -71,7 +97,7 @@ class TranscriptGate(FrameProcessor):
 
     def drop(self, item_id: str) -> None:
         """Close the segment and keep its answer from the core."""
-        segment = self._named(item_id)
+        segment = self._latest(item_id)
         if segment is not None:
             segment.closed = segment.dropped = True
             if segment.answered:
@@ -89,6 +115,8 @@ class TranscriptGate(FrameProcessor):
             self._hear(frame)
         elif isinstance(frame, TranscriptionFrame):
             self._take(frame)
+        elif isinstance(frame, SettledFrame):
+            self._settled(frame)
         elif isinstance(frame, StageFailedFrame):
             failure = Failure(frame.stage, frame.category, frame.message)
             self._fail(failure, frame.metadata.get("segment"))
@@ -101,19 +129,32 @@ class TranscriptGate(FrameProcessor):
             return self._segments[0] if self._segments else None
         return next((s for s in self._segments if s.item_id == item_id), None)
 
+    def _latest(self, item_id: str) -> _Segment | None:
+        """What the core means by this id: an older segment of it was dropped, its answer is due."""
+        return next((s for s in reversed(self._segments) if s.item_id == item_id), None)
+
     def _hear(self, frame: InterimTranscriptionFrame) -> None:
         segment = self._named(frame.metadata.get("segment"))
         if segment is not None:
-            delta = segment.stable.revise(join_texts(segment.text, frame.text))
-            self._say(segment, delta)
+            segment.hypothesis = join_texts(segment.text, frame.text)
+            self._say(segment, segment.stable.revise(segment.hypothesis), _read(frame).logprobs)
+            self._guess(segment, segment.hypothesis)
+
+    def _settled(self, frame: SettledFrame) -> None:
+        segment = self._named(frame.metadata.get("segment"))
+        if segment is not None and segment.settles_at == frame.sample:
+            self._guess(segment, frame.text)
 
     def _take(self, frame: TranscriptionFrame) -> None:
         named = frame.metadata.get("segment")
         segment = self._named(named)
         if segment is None:
             return
-        segment.text = join_texts(segment.text, frame.text)
-        self._say(segment, segment.stable.finish(segment.text))
+        heard = _read(frame)
+        segment.text = segment.hypothesis = join_texts(segment.text, heard.text)
+        segment.logprobs += heard.logprobs
+        segment.passages += heard.passages
+        self._say(segment, segment.stable.finish(segment.text), heard.logprobs, whole=True)
         if not frame.finalized:
             return
         if segment.closed:
@@ -125,11 +166,35 @@ class TranscriptGate(FrameProcessor):
     def _end(self, segment: _Segment) -> None:
         self._segments.remove(segment)
         if not segment.dropped:
-            self._emit(TranscriptFinal(segment.item_id, segment.text))
+            self._emit(
+                TranscriptFinal(
+                    segment.item_id,
+                    segment.text,
+                    segment.logprobs,
+                    segment.passages,
+                    segment.attempt,
+                )
+            )
 
-    def _say(self, segment: _Segment, delta: str) -> None:
-        if delta and not segment.dropped:
-            self._emit(TranscriptDelta(segment.item_id, delta))
+    def _say(
+        self,
+        segment: _Segment,
+        delta: str,
+        logprobs: tuple[TokenLogprob, ...],
+        *,
+        whole: bool = False,
+    ) -> None:
+        """Tell more words, and of the pieces of the whole hypothesis those that are in them."""
+        if not delta or segment.dropped:
+            return
+        told, segment.told = segment.told, segment.told + len(delta)
+        pieces = between(logprobs, told, None if whole else segment.told)
+        self._emit(TranscriptDelta(segment.item_id, delta, pieces, segment.attempt))
+
+    def _guess(self, segment: _Segment, text: str) -> None:
+        """Tell what is understood in a pause."""
+        if text and segment.settles_at is not None and not segment.closed:
+            self._emit(TranscriptTentative(segment.item_id, text, segment.settles_at))
 
     def _fail(self, failure: Failure, named: str | None = None) -> None:
         segment = self._named(named)
@@ -137,4 +202,9 @@ class TranscriptGate(FrameProcessor):
             return
         self._segments.remove(segment)
         if not segment.dropped:
-            self._emit(TranscriptFailed(segment.item_id, failure))
+            self._emit(TranscriptFailed(segment.item_id, failure, segment.attempt))
+
+
+def _read(frame: TranscriptionFrame | InterimTranscriptionFrame) -> Recognition:
+    """What our own recognisers put beside the words; a stock one puts what its vendor sent."""
+    return frame.result if isinstance(frame.result, Recognition) else Recognition(frame.text)

@@ -76,10 +76,15 @@ class SpeechPaused:
     position: int
 
 
+@dataclass(frozen=True, slots=True)
+class SpeechResumed:
+    """Somebody goes on speaking after a pause that was told."""
+
+
 class TurnDetector:
     """Turns the probability and loudness of each window into starts and stops that alternate.
 
-    Between the two it tells of pauses, and a turn may be ended in one.
+    Between the two it tells of pauses and of their ends, and a turn may be ended in a pause.
     """
 
     __slots__ = (
@@ -141,7 +146,7 @@ class TurnDetector:
 
     def push(
         self, probability: float, rms: float
-    ) -> SpeechStarted | SpeechPaused | SpeechStopped | None:
+    ) -> SpeechStarted | SpeechPaused | SpeechResumed | SpeechStopped | None:
         """Account for the next window.
 
         A stop is reported at the first window at whose end `silence_ms` have passed since the
@@ -198,21 +203,16 @@ class TurnDetector:
 
     def _while_speaking(
         self, probability: float, rms: float
-    ) -> SpeechPaused | SpeechStopped | None:
+    ) -> SpeechPaused | SpeechResumed | SpeechStopped | None:
         self._peak_rms = max(self._peak_rms, rms)
         if rms < min(SILENT_RMS, self._peak_rms * SILENT_RMS_SHARE):
             probability = 0.0
         if probability >= self._threshold:
-            self._end = self._position
-            self._pauses_told = 0
             self._fading = 0
-            return None
+            return self._goes_on()
         if probability >= self._stay:
             self._fading += 1
-            if self._fading > DECAY_WINDOWS:
-                self._end = self._position
-                self._pauses_told = 0
-            return None
+            return self._goes_on() if self._fading > DECAY_WINDOWS else None
         # After a window of silence, weak speech is not a falling slope but speech of its own.
         self._fading = DECAY_WINDOWS
         silence = self._position - self._end
@@ -225,6 +225,11 @@ class TurnDetector:
         paused = told > self._pauses_told
         self._pauses_told = told
         return SpeechPaused(self._end, self._position) if paused else None
+
+    def _goes_on(self) -> SpeechResumed | None:
+        self._end = self._position
+        paused, self._pauses_told = self._pauses_told > 0, 0
+        return SpeechResumed() if paused else None
 
 
 RESET_SCORE: Final = 0.1

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from .turn_detector import (
     WINDOW_SAMPLES,
     SpeechPaused,
+    SpeechResumed,
     SpeechStarted,
     StateResetRule,
     TurnDetector,
@@ -68,6 +69,7 @@ class VadStream:
         "_epoch",
         "_failed",
         "_on_pause",
+        "_on_resume",
         "_on_start",
         "_on_stop",
         "_open",
@@ -84,11 +86,13 @@ class VadStream:
         on_start: PositionCallback,
         on_stop: PositionCallback,
         on_pause: PauseCallback | None = None,
+        on_resume: Callable[[], None] | None = None,
     ) -> None:
         self._engine = engine
         self._on_start = on_start
         self._on_stop = on_stop
         self._on_pause = on_pause
+        self._on_resume = on_resume
         self._detector = TurnDetector()
         self._reset_rule = StateResetRule()
         self._waiting = WindowQueue()
@@ -213,6 +217,9 @@ class VadStream:
             case SpeechPaused():
                 if self._on_pause is not None:
                     self._on_pause(event.end, event.position)
+            case SpeechResumed():
+                if self._on_resume is not None:
+                    self._on_resume()
             case _:
                 self._on_stop(event.position)
 
@@ -264,6 +271,7 @@ class VadEngine:
         on_start: PositionCallback,
         on_stop: PositionCallback,
         on_pause: PauseCallback | None = None,
+        on_resume: Callable[[], None] | None = None,
     ) -> VadStream:
         """Open a stream; its first sample has position 0 until a reset says otherwise.
 
@@ -272,6 +280,7 @@ class VadEngine:
             on_stop: Called with the end of the turn's last speech window; the silence window is
                 not included.
             on_pause: Called at each of the pauses that the stream was configured with.
+            on_resume: Called when speech goes on after that.
 
         Raises:
             RuntimeError: the engine is closed, or no event loop is running.
@@ -281,7 +290,7 @@ class VadEngine:
         if self._ticker is None or self._ticker.done():
             loop = asyncio.get_running_loop()
             self._ticker = loop.create_task(self._tick(), name="vad-engine")
-        stream = VadStream(self, on_start, on_stop, on_pause)
+        stream = VadStream(self, on_start, on_stop, on_pause, on_resume)
         self._streams.add(stream)
         return stream
 

@@ -8,6 +8,7 @@ from core.messages import FinishReason
 from protocol import Usage
 
 from .frames import ModelFinishedFrame
+from .reasoning import ReasoningFilter
 from .tool_call_stream import ToolCallFrame, ToolCallStream
 
 _REASONS: Final[dict[str, FinishReason]] = {
@@ -29,11 +30,14 @@ class ReplyReader:
 
     Chunks are read without trust, since the SDK checks none: `choices` may be empty (OpenAI's
     usage chunk; some servers send one unasked), a role chunk may come before a tool call, a delta
-    may be null, usage may come at the end, with every chunk, or inside the choice.
+    may be null, usage may come at the end, with every chunk, or inside the choice, and thoughts
+    may stand in front of the answer or in a field of their own (`reasoning_content`, `reasoning`,
+    `thinking`), which is not looked at.
     """
 
     def __init__(self) -> None:
         self._calls = ToolCallStream()
+        self._reasoning = ReasoningFilter()
         self._reason: str | None = None
         self._usage = Usage()
 
@@ -51,11 +55,14 @@ class ReplyReader:
         choice = choices[0]
         self._count(_member(choice, "usage"))
         delta = _member(choice, "delta")
-        text = _text(_member(delta, "content")) or _text(_member(delta, "refusal"))
+        text = self._reasoning.add(_text(_member(delta, "content")))
+        text = text or _text(_member(delta, "refusal"))
         calls: list[ToolCallFrame] = []
         for call in _member(delta, "tool_calls") or ():
             calls += self._calls.read(call)
         self._reason = _text(_member(choice, "finish_reason")) or self._reason
+        if self.finished:
+            text += self._reasoning.end()
         return text, calls
 
     def finish(self) -> list[ToolCallFrame | ModelFinishedFrame]:

@@ -9,11 +9,9 @@ from urllib.parse import urlencode
 
 from protocol import ErrorCategory, Stage
 
+from .stt_service import SAMPLE_RATE_HZ
 from .vendor_socket import Vendor
 from .words import is_cjk
-
-SAMPLE_RATE_HZ: Final = 16_000
-BYTES_PER_S: Final = 2 * SAMPLE_RATE_HZ
 
 DEEPGRAM: Final = Vendor(
     label="Deepgram",
@@ -38,8 +36,8 @@ _END_TOLERANCE_S: Final = 0.03
 _SAME_S: Final = 0.005
 
 
-def stream_url(base_url: str, model: str, language: str) -> str:
-    """The address of a stream of s16le mono 16 kHz.
+def stream_url(base_url: str, model: str, language: str, *, diarize: bool = False) -> str:
+    """The address of a stream of s16le mono 16 kHz; with `diarize` its words have a speaker.
 
     `smart_format` is left alone: it holds back finals for up to 3 s to see whether a number goes
     on.
@@ -52,8 +50,25 @@ def stream_url(base_url: str, model: str, language: str) -> str:
         "channels": 1,
         "interim_results": "true",
         "punctuate": "true",
+        **({"diarize": "true"} if diarize else {}),
     }
     return f"{base_url}/v1/listen?{urlencode(query)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A word of a result, as it is written there; seconds of the stream.
+
+    Attributes:
+        confidence: Deepgram's own measure from 0 to 1; it is no probability of a token.
+        speaker: Counted from 0 as the stream goes on; None on streams that tell none apart.
+    """
+
+    text: str
+    start_s: float
+    end_s: float
+    confidence: float
+    speaker: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +84,7 @@ class Heard:
     end_s: float
     final: bool
     finalizes: bool
+    words: tuple[Word, ...] = ()
 
 
 def read_message(message: Mapping[str, Any]) -> Heard | None:
@@ -80,13 +96,15 @@ def read_message(message: Mapping[str, Any]) -> Heard | None:
     match message.get("type"):
         case "Results":
             try:
+                best = message["channel"]["alternatives"][0]
                 return Heard(
-                    str(message["channel"]["alternatives"][0]["transcript"]).strip(),
+                    str(best["transcript"]).strip(),
                     float(message["start"]) + float(message["duration"]),
                     bool(message.get("is_final")),
                     bool(message.get("from_finalize")),
+                    tuple(map(_read_word, best.get("words") or ())),
                 )
-            except (LookupError, TypeError, ValueError) as error:
+            except (LookupError, TypeError, ValueError, AttributeError) as error:
                 raise DEEPGRAM.unreadable() from error
         case "Error":
             raise DEEPGRAM.reported(message)
@@ -94,6 +112,17 @@ def read_message(message: Mapping[str, Any]) -> Heard | None:
             return None
         case _:
             raise DEEPGRAM.unreadable()
+
+
+def _read_word(word: Mapping[str, Any]) -> Word:
+    speaker = word.get("speaker")
+    return Word(
+        str(word.get("punctuated_word") or word["word"]),
+        float(word["start"]),
+        float(word["end"]),
+        float(word["confidence"]),
+        None if speaker is None else int(speaker),
+    )
 
 
 @dataclass(slots=True)
@@ -107,6 +136,8 @@ class Transcript:
     start_s: float
     _text: str = ""
     _pending: str = ""
+    _words: tuple[Word, ...] = ()
+    _pending_words: tuple[Word, ...] = ()
     _final_until_s: float = field(default=0.0)
 
     def __post_init__(self) -> None:
@@ -122,16 +153,32 @@ class Transcript:
         """What is final, and what may still change."""
         return join_pieces(self._text, self._pending)
 
+    @property
+    def words(self) -> tuple[Word, ...]:
+        """Those of `text`."""
+        return self._words
+
+    @property
+    def hypothesis_words(self) -> tuple[Word, ...]:
+        """Those of `hypothesis`."""
+        return self._words + self._pending_words
+
+    @property
+    def final_until_s(self) -> float:
+        """Up to where in the stream nothing changes any more."""
+        return self._final_until_s
+
     def add(self, heard: Heard) -> bool:
         """Take a result; False when it belongs to an earlier segment of the stream."""
         if heard.end_s <= self.start_s + _SAME_S:
             return False
         if heard.final:
             self._text = join_pieces(self._text, heard.text)
-            self._pending = ""
+            self._words += heard.words
+            self._pending, self._pending_words = "", ()
             self._final_until_s = heard.end_s
         else:
-            self._pending = heard.text
+            self._pending, self._pending_words = heard.text, heard.words
         return True
 
     def is_complete(self, end_s: float) -> bool:

@@ -19,6 +19,7 @@ from protocol import ConfigError, ErrorCategory, ProviderError, Stage
 from .alignment import WordAlignment
 from .mp3_stream import Mp3Stream
 from .pcm_pieces import PcmPieces
+from .speech_patience import SpeechPatience
 from .tts_service import SAMPLE_RATE_HZ, ClauseTTSService
 
 logger = logging.getLogger(__name__)
@@ -26,6 +27,8 @@ logger = logging.getLogger(__name__)
 _VOICE: Final = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]+){1,3}-[A-Za-z]+Neural")
 _TICKS_PER_MS: Final = 10_000
 _MP3_BYTES_PER_MS: Final = 6
+_NOT_ENDED_TICKS: Final = -1
+"""What edge-tts adds to the times of words until the first part ends, and never comes to itself."""
 _CUT_SHORT_MS: Final = 60
 """Less than this may be missing of the last word: boundaries are rounded to MP3 frames of 24 ms."""
 
@@ -39,7 +42,7 @@ class EdgeTtsProvider:
         voice: Speaks wherever the client names no voice of `voices` nor one of the service.
         voices: The service's voices by the names that clients use, such as `alloy`.
         connect_s: How long a connection may take; edge-tts wants whole seconds.
-        stall_s: How long to wait for the first piece of a clause, and then for each further one.
+        stall_s: How long a clause may take to begin, and how far it may fall behind then.
 
     Raises:
         ConfigError: it can be no voice of the service.
@@ -112,6 +115,7 @@ class EdgeTTSService(ClauseTTSService):
             boundary="WordBoundary",
             connect_timeout=self._provider.connect_s,
         )
+        communicate.state["offset_compensation"] = _NOT_ENDED_TICKS
         mp3 = Mp3Stream()
         words = WordAlignment(text)
         pieces = PcmPieces(SAMPLE_RATE_HZ)
@@ -139,10 +143,8 @@ class EdgeTTSService(ClauseTTSService):
             yield piece
         if mp3_bytes and not spoken_bytes:
             raise _failure(ErrorCategory.SERVER, "sent audio that cannot be read")
-        # edge-tts ends as if all was well when its socket drops; but its count of bytes goes back
-        # to zero only when the service says that it is through.
-        interrupted = communicate.state.get("chunk_audio_bytes", 0) > 0
-        if interrupted or mp3_bytes / _MP3_BYTES_PER_MS < boundary_end_ms - _CUT_SHORT_MS:
+        cut_short = mp3_bytes / _MP3_BYTES_PER_MS < boundary_end_ms - _CUT_SHORT_MS
+        if cut_short or _was_interrupted(communicate):
             raise _failure(ErrorCategory.CONNECTIVITY, "broke off in the middle of the speech")
 
     def _rate(self, speed: float) -> str:
@@ -153,15 +155,19 @@ class EdgeTTSService(ClauseTTSService):
         self, communicate: Communicate, has_words: bool
     ) -> AsyncGenerator[dict[str, Any], None]:
         """What the library streams, with a deadline for each piece and its failures typed."""
+        patience = SpeechPatience(self._provider.stall_s)
         stream = cast("AsyncGenerator[dict[str, Any], None]", communicate.stream())
         async with aclosing(stream):
             while True:
                 try:
-                    async with asyncio.timeout(self._provider.stall_s):
-                        chunk = await anext(stream)
+                    with patience.waiting():
+                        async with asyncio.timeout(patience.left_s()):
+                            chunk = await anext(stream)
                 except StopAsyncIteration:
                     return
                 except NoAudioReceived as error:
+                    if _was_interrupted(communicate):
+                        raise _broken() from error
                     if not has_words:
                         # An emoji, or dashes: nothing was to be heard.
                         return
@@ -170,7 +176,19 @@ class EdgeTTSService(ClauseTTSService):
                     failure = _told(error)
                     logger.warning("tts: %s", failure.message)
                     raise failure from error
+                if chunk["type"] == "audio":
+                    patience.heard(len(chunk["data"]) / _MP3_BYTES_PER_MS / 1000)
                 yield chunk
+
+
+def _was_interrupted(communicate: Communicate) -> bool:
+    """Whether the socket dropped, which edge-tts takes for an end as good as any.
+
+    Only when the service says that it is through, its count of bytes goes back to zero, and where
+    the next part begins is reckoned anew.
+    """
+    state = communicate.state
+    return state["chunk_audio_bytes"] > 0 or state["offset_compensation"] == _NOT_ENDED_TICKS
 
 
 _FAILURES: Final = (EdgeTTSException, aiohttp.ClientError, OSError, ValueError, LookupError)
@@ -193,9 +211,13 @@ def _told(error: Exception) -> ProviderError:
         case aiohttp.ClientConnectorError():
             return _failure(ErrorCategory.CONNECTIVITY, "could not be reached")
         case aiohttp.ClientError() | OSError():
-            return _failure(ErrorCategory.CONNECTIVITY, "broke the connection")
+            return _broken()
         case _:
             return _failure(ErrorCategory.SERVER, "sent an answer that cannot be read")
+
+
+def _broken() -> ProviderError:
+    return _failure(ErrorCategory.CONNECTIVITY, "broke the connection")
 
 
 def _refused(status: int) -> ProviderError:

@@ -21,6 +21,7 @@ from protocol import ConfigError, ErrorCategory, ProviderError, Stage
 
 from .alignment import CharacterAlignment
 from .pcm_pieces import PcmPieces
+from .speech_patience import SpeechPatience
 from .tts_service import SAMPLE_RATE_HZ, ClauseTTSService
 from .vendor_socket import Vendor, VendorSocket, tls_context, websocket_url
 
@@ -60,7 +61,7 @@ class ElevenLabsProvider:
     Args:
         voice_id: Speaks wherever the client names no voice of `voices`.
         voices: Voice ids by the names that clients use, such as `alloy`.
-        stall_s: How long to wait for the first audio of a clause, and then for each further piece.
+        stall_s: How long a clause may take to begin, and how far it may fall behind then.
         keep_alive_s: Between two signs of life; ElevenLabs hangs up after 20 s without one.
 
     Raises:
@@ -178,9 +179,11 @@ class _Line:
         await self._send({"context_id": context_id, "close_context": True})
         alignment = CharacterAlignment(text)
         pieces = PcmPieces(SAMPLE_RATE_HZ)
+        patience = SpeechPatience(self._stall_s)
         spoken_bytes = 0
         while True:
-            message = await self._receive()
+            with patience.waiting():
+                message = await self._receive(patience.left_s())
             if message.get("contextId") != context_id:
                 continue
             pcm = _audio(message)
@@ -188,6 +191,7 @@ class _Line:
             if words:
                 yield words
             spoken_bytes += len(pcm)
+            patience.heard(len(pcm) / _BYTES_PER_MS / 1000)
             for piece in pieces.add(pcm):
                 yield piece
             if message.get("isFinal"):
@@ -213,8 +217,8 @@ class _Line:
     async def _send(self, message: dict[str, Any]) -> None:
         await self._socket.send(message, timeout_s=self._stall_s)
 
-    async def _receive(self) -> dict[str, Any]:
-        message = await self._socket.receive(timeout_s=self._stall_s)
+    async def _receive(self, timeout_s: float) -> dict[str, Any]:
+        message = await self._socket.receive(timeout_s=timeout_s)
         if message.get("error"):
             raise ELEVENLABS.reported(message)
         if message.get("isFinal"):

@@ -28,10 +28,10 @@ from protocol import ProviderError, Stage
 from .base import SttProvider
 from .failover_exit import InnerService
 from .failover_roster import FailoverProvider
-from .frames import StageFailedFrame, answering
+from .frames import SettledFrame, SettleFrame, StageFailedFrame, answering
+from .stt_service import BYTES_PER_S, SAMPLE_RATE_HZ
 
-SAMPLE_RATE_HZ: Final = 16_000
-_REPLAY_BYTES: Final = 2 * SAMPLE_RATE_HZ
+_REPLAY_BYTES: Final = BYTES_PER_S
 """A second at a time, as audio that piled up reaches a recogniser otherwise."""
 
 
@@ -147,7 +147,10 @@ class FailoverSTTService(STTService):
             case VADUserStartedSpeakingFrame():
                 await self._begin(frame)
             case VADUserStoppedSpeakingFrame():
-                await self._close()
+                await self._close(frame)
+            case SettleFrame():
+                if self._open is not None:
+                    await self._ears[self._open.engine].process(frame)
             case _:
                 await super().process_frame(frame, direction)
 
@@ -161,12 +164,12 @@ class FailoverSTTService(STTService):
         await self._ears[engine].service.set_usable(True)
         await self._ears[engine].process(frame)
 
-    async def _close(self) -> None:
+    async def _close(self, frame: VADUserStoppedSpeakingFrame) -> None:
         segment, self._open = self._open, None
         if segment is None:
             return
         segment.closed = True
-        await self._ears[segment.engine].process(VADUserStoppedSpeakingFrame(stop_secs=0.0))
+        await self._ears[segment.engine].process(frame)
         follower = self.create_task(self._follow(segment), name="follow segment")
         self._followers.add(follower)
         follower.add_done_callback(self._followers.discard)
@@ -228,7 +231,7 @@ class FailoverSTTService(STTService):
                 self._roster.worked(index)
                 segment.answer = answering(frame, segment.name)
                 segment.changed.set()
-            case TranscriptionFrame() | InterimTranscriptionFrame():
+            case TranscriptionFrame() | InterimTranscriptionFrame() | SettledFrame():
                 await self.push_frame(frame)
             case _:
                 pass

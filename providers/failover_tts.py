@@ -14,7 +14,7 @@ from protocol import ProviderError
 
 from .base import TtsProvider
 from .failover_roster import FailoverProvider
-from .tts_service import ClauseTTSService
+from .tts_service import ClauseTTSService, Speech
 
 Piece = tuple[WordTime, ...] | bytes
 
@@ -62,10 +62,8 @@ class FailoverTTSService(ClauseTTSService):
             has_backup = index != order[-1]
             voice = self._voices[index]
             # An async generator by contract, see `ClauseTTSService.synthesize`.
-            speech = cast(
-                "AsyncGenerator[Piece, None]",
-                voice.synthesize(text, voice.resolve_voice(request)),
-            )
+            spoken = cast(Speech, voice.synthesize(text, voice.resolve_voice(request)))
+            speech = voice.shape_speech(spoken)
             begun = False
             try:
                 async with aclosing(speech):

@@ -8,7 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeVar
 
-from pipecat.frames.frames import AggregatedTextFrame, ControlFrame, DataFrame, Frame
+from pipecat.frames.frames import (
+    AggregatedTextFrame,
+    ControlFrame,
+    DataFrame,
+    Frame,
+    SystemFrame,
+)
 
 from core.messages import FinishReason, GenerationRequest, WordTime
 from protocol import ErrorCategory, Stage, Usage
@@ -59,6 +65,14 @@ class ToolCallEndedFrame(DataFrame):
 
 
 @dataclass
+class RecordingFrame(DataFrame):
+    """Part of a reply that is recorded already: `text` in `pcm` (s16le mono 24 kHz)."""
+
+    text: str
+    pcm: bytes
+
+
+@dataclass
 class ModelFinishedFrame(DataFrame):
     """Why the model stopped, and what it counted."""
 
@@ -76,10 +90,33 @@ class StageFailedFrame(DataFrame):
 
 
 @dataclass
+class SettleFrame(SystemFrame):
+    """The user pauses: what does the open segment say so far? `sample` tells pauses apart.
+
+    Answered by a `SettledFrame`, by recognisers that can; speech may go on behind it. A system
+    frame as the audio is, so that it stays behind the audio it is about.
+    """
+
+    sample: int
+
+
+@dataclass
+class SettledFrame(DataFrame):
+    """All the words of a segment up to the pause at `sample`, as good as the final answer."""
+
+    text: str
+    sample: int
+
+
+@dataclass
 class ClauseFrame(AggregatedTextFrame):
-    """Text to speak in one breath: `exact` is the model's own text, spaces included."""
+    """Text to speak in one breath: `exact` is the model's own text, spaces included.
+
+    With `recording` (s16le mono 24 kHz) that is played instead.
+    """
 
     exact: str = ""
+    recording: bytes | None = None
 
 
 @dataclass

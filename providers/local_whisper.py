@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Final, Literal
 from audio_utils import pcm16_to_float32
 from protocol import ConfigError, ErrorCategory, ProviderError, Stage
 
+from .recognition import Recognition, along
 from .segment_stt import SegmentSTTService, Utterance
 
 logger = logging.getLogger(__name__)
@@ -103,8 +104,8 @@ class LocalWhisperProvider:
         """The same model with another language of its own."""
         return WhisperInLanguage(self, language)
 
-    async def transcribe(self, utterance: Utterance) -> str:
-        """The text of an utterance, "" for none.
+    async def transcribe(self, utterance: Utterance) -> Recognition:
+        """Understand an utterance.
 
         Raises:
             ProviderError: the model failed, or took too long.
@@ -128,9 +129,11 @@ class LocalWhisperProvider:
             # A thread cannot be cancelled; it looks up between two stretches of 30 s.
             given_up.set()
 
-    def _decode(self, model: Any, utterance: Utterance, given_up: Callable[[], bool]) -> str:
+    def _decode(
+        self, model: Any, utterance: Utterance, given_up: Callable[[], bool]
+    ) -> Recognition:
         if given_up():
-            return ""
+            return Recognition("")
         known = utterance.language_code
         segments, _ = model.transcribe(
             pcm16_to_float32(utterance.pcm),
@@ -139,12 +142,17 @@ class LocalWhisperProvider:
             # Whisper repeats itself when it reads its own errors.
             condition_on_previous_text=False,
         )
-        texts: list[str] = []
+        heard: list[tuple[str, float]] = []
         for segment in segments:
             if given_up():
                 break
-            texts.append(segment.text)
-        return "".join(texts)
+            heard.append((segment.text, segment.avg_logprob))
+        text = "".join(piece for piece, _ in heard).strip()
+        if not utterance.logprobs:
+            return Recognition(text)
+        # The mean of a stretch's tokens is at hand. Word by word it would take a second pass, in
+        # which faster-whisper cuts the stretches elsewhere: other words, because one asked.
+        return Recognition(text, along(text, ((piece.strip(), mean) for piece, mean in heard)))
 
     def _load(self) -> None:
         import ctranslate2

@@ -12,7 +12,10 @@ from protocol import ErrorCategory, ProviderError, Stage
 
 from .endpoint import Endpoint
 from .openai_client import OpenAiClient
-from .segment_stt import SAMPLE_RATE_HZ, SegmentSTTService, Utterance
+from .openai_transcription import read_transcription, transcription_parameters
+from .recognition import Recognition
+from .segment_stt import SegmentSTTService, Utterance
+from .stt_service import SAMPLE_RATE_HZ
 
 _MOST_BYTES: Final = 25 * 1024 * 1024
 """OpenAI takes no larger file: 13 minutes of speech."""
@@ -30,7 +33,7 @@ class OpenAiSttProvider:
     name: ClassVar[str] = "openai_whisper"
     languages: frozenset[str] | None = None
     takes_hints: ClassVar[bool] = True
-    """Whether the server takes `language` and `prompt` besides file and model."""
+    """Whether the server takes more than file and model."""
 
     def __init__(
         self, endpoint: Endpoint, *, language: str | None = None, timeout_s: float = 10.0
@@ -54,8 +57,8 @@ class OpenAiSttProvider:
             self.transcribe, model=self.client.endpoint.model, language=self._language
         )
 
-    async def transcribe(self, utterance: Utterance) -> str:
-        """The text of an utterance, "" for none.
+    async def transcribe(self, utterance: Utterance) -> Recognition:
+        """Understand an utterance.
 
         Raises:
             ProviderError: the server cannot or will not.
@@ -73,22 +76,20 @@ class OpenAiSttProvider:
             "file": ("speech.wav", file, "audio/wav"),
         }
         if self.takes_hints:
-            hints = {"language": utterance.language_code, "prompt": utterance.prompt}
-            parameters |= {name: value for name, value in hints.items() if value}
+            parameters |= transcription_parameters(endpoint.model, utterance)
 
         async def request(sdk: AsyncOpenAI) -> Any:
             return await sdk.audio.transcriptions.create(**parameters)
 
         answer = await self.client.answer(request)
-        # The SDK hands on a text as a text, be it the error page of a proxy.
-        text = getattr(answer, "text", None)
-        if not isinstance(text, str):
+        try:
+            return read_transcription(answer)
+        except (ValueError, TypeError, AttributeError) as error:
             raise ProviderError(
                 Stage.STT,
                 ErrorCategory.SERVER,
                 f"{endpoint.label} sent an answer that cannot be read.",
-            )
-        return text
+            ) from error
 
 
 class SiliconFlowSttProvider(OpenAiSttProvider):

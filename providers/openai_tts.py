@@ -14,6 +14,7 @@ from protocol import ErrorCategory, ProviderError, Stage
 from .endpoint import Endpoint
 from .openai_client import OpenAiClient
 from .pcm_pieces import PcmPieces
+from .speech_patience import SpeechPatience
 from .tts_service import SAMPLE_RATE_HZ, ClauseTTSService
 from .words import is_speakable
 
@@ -42,7 +43,7 @@ class OpenAiTtsProvider:
         voice: Its voice, any name the server knows.
         sample_rate_hz: Asked of the server and taken from it; None asks for nothing and takes
             OpenAI's 24 kHz.
-        stall_s: How long the first audio may take, and each further piece.
+        stall_s: How long a clause may take to begin, and how far it may fall behind then.
     """
 
     name: ClassVar[str] = "openai_tts"
@@ -146,9 +147,13 @@ class OpenAiTTSService(ClauseTTSService):
 
             response = await client.answer(request_speech)
             self._check_type(str(response.headers.get("content-type") or ""))
-            body = await stack.enter_async_context(aclosing(client.pieces(response.iter_bytes())))
+            patience = SpeechPatience(client.stall_s)
+            source = aclosing(patience.pieces(response.iter_bytes()))
+            waits = await stack.enter_async_context(source)
+            body = await stack.enter_async_context(aclosing(client.pieces(waits, patience.left_s)))
             pieces = PcmPieces(self._provider.rate_hz)
             async for chunk in body:
+                patience.heard(len(chunk) / (2 * self._provider.rate_hz))
                 if not received:
                     self._check_beginning(chunk)
                 for piece in pieces.add(chunk):

@@ -7,6 +7,7 @@ slices: between two slices new audio is taken in and another utterance gets its 
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 import time
 from collections import deque
@@ -35,15 +36,18 @@ _SHORTEST_BYTES = _BYTES_PER_S // 10
 # An open utterance that gets no audio (push-to-talk, key not pressed) gives its decoder away to
 # one that waits, and starts anew when audio comes.
 _IDLE_S = 2.0
+_VARIANT = re.compile(r"\(\d+\)$")
+"""Which of its pronunciations a word was heard in: `to(3)`."""
 _LOOK_AGAIN_S = 0.5
 
 
 class Utterance:
     """Audio that waits for its decoder, and what has been said about it."""
 
-    def __init__(self, request_id: int, cepstral_mean: str | None) -> None:
+    def __init__(self, request_id: int, cepstral_mean: str | None, tells_words: bool) -> None:
         self.request_id = request_id
         self.cepstral_mean = cepstral_mean
+        self.tells_words = tells_words
         self.audio = bytearray()
         self.decoded = bytearray()
         self.finished = False
@@ -100,8 +104,9 @@ class Recogniser:
         """Take in one message."""
         request_id = message.request_id
         if message.kind is Kind.OPEN:
+            asked = json.loads(message.payload)
             self._utterances[request_id] = Utterance(
-                request_id, json.loads(message.payload)["cepstral_mean"]
+                request_id, asked["cepstral_mean"], asked["words"]
             )
             self._turns.append(request_id)
         elif (utterance := self._utterances.get(request_id)) is not None:
@@ -139,7 +144,7 @@ class Recogniser:
             if not utterance.decoding and len(utterance.audio) >= _SHORTEST_BYTES:
                 self._start(decoder, utterance)
             if not utterance.decoding:
-                self._answer(utterance, "")  # too short to hold a word
+                self._answer(utterance, "", [])  # too short to hold a word
             elif utterance.audio:
                 piece = bytes(utterance.audio[:_SLICE_BYTES])
                 del utterance.audio[:_SLICE_BYTES]
@@ -150,7 +155,9 @@ class Recogniser:
                 decoder.end_utt()
                 utterance.decoding = False
                 utterance.cepstral_mean = decoder.get_cmn(False)
-                self._answer(utterance, self._final_text(decoder))
+                text = self._final_text(decoder)
+                words = _words(decoder) if text and utterance.tells_words else []
+                self._answer(utterance, text, words)
         except RuntimeError:
             # The decoder is in an unknown state; the next utterance gets a fresh one.
             self._loaded -= 1
@@ -212,8 +219,8 @@ class Recogniser:
             return ""
         return hypothesis.hypstr
 
-    def _answer(self, utterance: Utterance, text: str) -> None:
-        answer = {"text": text, "cepstral_mean": utterance.cepstral_mean}
+    def _answer(self, utterance: Utterance, text: str, words: list[tuple[str, float]]) -> None:
+        answer = {"text": text, "words": words, "cepstral_mean": utterance.cepstral_mean}
         self._channel.send(Kind.DONE, utterance.request_id, json.dumps(answer).encode())
         self._drop(utterance)
 
@@ -223,6 +230,15 @@ class Recogniser:
         decoder = utterance.give_up_decoder()
         if decoder is not None:
             self._idle.append(decoder)
+
+
+def _words(decoder: Decoder) -> list[tuple[str, float]]:
+    """The words of the hypothesis, silence among them, each with its posterior probability.
+
+    That is the word's share of the decoder's own lattice: what it had not thought of counts for
+    nothing, so it is surer of itself than it should be.
+    """
+    return [(_VARIANT.sub("", word.word), word.prob) for word in decoder.seg()]
 
 
 def load_general_decoder() -> Decoder:

@@ -71,7 +71,7 @@ def _espeak(settings: Settings, script: Script) -> TtsProvider:
 def _tone(settings: Settings, script: Script) -> TtsProvider:
     from .tone_tts import ToneProvider
 
-    return ToneProvider(first_audio_ms=script.latency.tts_first_ms)
+    return ToneProvider(script.latency)
 
 
 def _local_whisper(settings: Settings, script: Script) -> SttProvider:
@@ -98,6 +98,7 @@ def _deepgram(settings: Settings, script: Script) -> SttProvider:
         stt.deepgram_api_key,
         model=stt.deepgram_model,
         language=stt.deepgram_language or stt.language or "multi",
+        diarize=stt.deepgram_diarize,
         base_url=stt.deepgram_base_url,
     )
 

@@ -5,126 +5,46 @@ Reading a file is in `script_file`, choosing a rule in `script_rules`.
 
 from __future__ import annotations
 
-import re
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Discriminator,
     Field,
     Tag,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
 
 from protocol import ErrorCategory
 
+from .faults import InjectedFault
+from .recording import load_recording
 from .script_template import Template
-from .words import comparable
-
-NonEmpty = Annotated[str, Field(min_length=1)]
-# YAML has lists only: the tuples are read leniently, their members are not.
-Phrases = Annotated[tuple[NonEmpty, ...], Field(min_length=1, strict=False)]
-Milliseconds = Annotated[int, Field(ge=0, le=600_000)]
+from .script_when import Milliseconds, NonEmpty, ScriptModel, When
+from .words import tokens
 
 PROFILES: dict[str, dict[str, float]] = {
-    "fast": {},
-    "natural": {
-        "stt_final_ms": 250,
-        "ttft_ms": 350,
-        "token_ms": 25,
-        "tts_first_ms": 120,
+    "instant": {},
+    "typical": {
+        "stt_final_ms": 300,
+        "llm_first_token_ms": 400,
+        "llm_token_ms": 25,
+        "tts_first_audio_ms": 200,
+        "tts_realtime_factor": 0.2,
         "jitter": 0.25,
     },
     "slow": {
         "stt_final_ms": 900,
-        "ttft_ms": 1500,
-        "token_ms": 90,
-        "tts_first_ms": 500,
+        "llm_first_token_ms": 1500,
+        "llm_token_ms": 90,
+        "tts_first_audio_ms": 500,
+        "tts_realtime_factor": 0.8,
         "jitter": 0.25,
     },
-    "custom": {},
 }
 """What each latency profile sets; what it leaves out is 0."""
-
-
-class ScriptModel(BaseModel):
-    """Frozen and strict: a misspelt key is an error, since a script is written by hand."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-# --- when -----------------------------------------------------------------------------------
-
-
-class UserCondition(ScriptModel):
-    """The words of the last user turn; all that are given must hold.
-
-    Words and phrases match as whole words, whatever the case and punctuation; in Chinese and
-    Japanese they match anywhere. `regex` searches the turn without its punctuation, ignoring case.
-    """
-
-    any: Phrases | None = None
-    all: Phrases | None = None
-    regex: NonEmpty | None = None
-
-    @field_validator("any", "all")
-    @classmethod
-    def _has_words(cls, phrases: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        for phrase in phrases or ():
-            if not comparable(phrase):
-                raise ValueError(f"{phrase!r} has no letter or digit to match")
-        return phrases
-
-    @field_validator("regex")
-    @classmethod
-    def _compiles(cls, pattern: str | None) -> str | None:
-        try:
-            re.compile(pattern or "")
-        except re.error as error:
-            raise ValueError(f"bad regular expression: {error}") from error
-        return pattern
-
-    @model_validator(mode="after")
-    def _has_something(self) -> UserCondition:
-        if self.any is None and self.all is None and self.regex is None:
-            raise ValueError("give any, all or regex")
-        return self
-
-
-class TurnCondition(ScriptModel):
-    """The number of user turns so far, this one included."""
-
-    eq: Annotated[int, Field(ge=0)] | None = None
-    gte: Annotated[int, Field(ge=0)] | None = None
-    lte: Annotated[int, Field(ge=0)] | None = None
-
-    def holds(self, turn: int) -> bool:
-        return (
-            (self.eq is None or turn == self.eq)
-            and (self.gte is None or turn >= self.gte)
-            and (self.lte is None or turn <= self.lte)
-        )
-
-
-class When(ScriptModel):
-    """The conditions of a rule; all that are given must hold, none given always holds.
-
-    `tool_result` is true for the output of any tool, or the name of one. A rule without it never
-    answers a tool's output, a rule with it nothing else.
-    """
-
-    user: UserCondition | None = None
-    turn: TurnCondition | None = None
-    instructions: NonEmpty | None = None
-    tool_available: NonEmpty | None = None
-    tool_result: NonEmpty | Literal[True] | None = None
-
-    @field_validator("turn", mode="before")
-    @classmethod
-    def _from_number(cls, value: Any) -> Any:
-        return {"eq": value} if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 # --- do -------------------------------------------------------------------------------------
@@ -154,11 +74,30 @@ class Say(ScriptModel):
     _template = field_validator("say")(_check_templates)
 
 
+class SayAudio(ScriptModel):
+    """Play a recording as the reply, with `text` as its transcript.
+
+    `say_audio` is a WAV, FLAC or OGG file of any rate, mono or stereo, beside the script.
+    """
+
+    say_audio: NonEmpty
+    text: str = ""
+
+    _template = field_validator("text")(_check_templates)
+
+    @field_validator("say_audio")
+    @classmethod
+    def _is_audio(cls, file: str, info: ValidationInfo) -> str:
+        path = (info.context or {}).get("folder", Path()) / file
+        load_recording(path)
+        return str(path)
+
+
 class CallTool(ScriptModel):
     """Call a tool of the session; several in one rule go out in one response."""
 
     tool: NonEmpty
-    args: dict[str, Any] = {}
+    args: dict[str, Any] = Field(default_factory=dict)
 
     _templates = field_validator("args")(_check_templates)
 
@@ -187,7 +126,7 @@ class Fault(ScriptModel):
     message: NonEmpty | None = None
 
 
-ACTIONS = ("say", "tool", "silent", "wait", "fault")
+ACTIONS = ("say", "say_audio", "tool", "silent", "wait", "fault")
 """The keys an action is known by."""
 
 
@@ -199,6 +138,7 @@ def _action_kind(value: Any) -> str | None:
 
 Action = Annotated[
     Annotated[Say, Tag("say")]
+    | Annotated[SayAudio, Tag("say_audio")]
     | Annotated[CallTool, Tag("tool")]
     | Annotated[Silent, Tag("silent")]
     | Annotated[Wait, Tag("wait")]
@@ -223,23 +163,31 @@ class Rule(ScriptModel):
 
 
 class Latency(ScriptModel):
-    """How long things take; a field that is given overrides its profile.
+    """How long things take: a profile's name, or numbers, which override those of the profile.
 
-    `jitter` is the share by which each time may differ, 0.25 for ± 25 %.
+    From the end of a turn to its transcript, from there to the first token of the reply and from
+    each token to the next, from each clause to its first audio; then `tts_realtime_factor` seconds
+    for each second of speech. `stt_interim_ms` is how far the words that are told while the user
+    speaks are behind the audio. `jitter` is the share by which each time of recogniser and model
+    may differ, 0.25 for ± 25 %; the seed of the script decides.
     """
 
-    profile: Literal["fast", "natural", "slow", "custom"] = "fast"
+    profile: Literal["instant", "typical", "slow"] = "instant"
     stt_final_ms: Milliseconds = 0
-    ttft_ms: Milliseconds = 0
-    token_ms: Milliseconds = 0
-    tts_first_ms: Milliseconds = 0
+    stt_interim_ms: Milliseconds = 0
+    llm_first_token_ms: Milliseconds = 0
+    llm_token_ms: Milliseconds = 0
+    tts_first_audio_ms: Milliseconds = 0
+    tts_realtime_factor: Annotated[float, Field(ge=0, le=100)] = 0
     jitter: Annotated[float, Field(ge=0, le=1)] = 0
 
     @model_validator(mode="before")
     @classmethod
     def _with_profile(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            value = {"profile": value}
         if isinstance(value, dict):
-            profile = value.get("profile", "fast")
+            profile = value.get("profile", "instant")
             defaults = PROFILES.get(profile, {}) if isinstance(profile, str) else {}
             return {**defaults, **value}
         return value
@@ -248,7 +196,7 @@ class Latency(ScriptModel):
 class Defaults(ScriptModel):
     """What happens when no rule matches."""
 
-    fallback: Literal["echo", "silent", "error"] | Say = "echo"
+    fallback: Literal["echo", "silent", "error"] | Say | SayAudio = "echo"
 
 
 class Recognition(ScriptModel):
@@ -268,6 +216,44 @@ class Recognition(ScriptModel):
         return self
 
 
+class SpokenPassage(ScriptModel):
+    """What one speaker of a turn says; seconds from the turn's first audio."""
+
+    speaker: NonEmpty
+    text: NonEmpty
+    start: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    end: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class SpokenTurn(ScriptModel):
+    """What the user is taken to say in a turn, and what a recogniser may tell beside the words.
+
+    `logprobs` has one number for each piece of `text`: each word, each Chinese or Japanese
+    character. Both are told only to clients that ask.
+    """
+
+    text: str
+    logprobs: (
+        Annotated[
+            tuple[Annotated[float, Field(le=0, allow_inf_nan=False)], ...], Field(strict=False)
+        ]
+        | None
+    ) = None
+    speakers: Annotated[tuple[SpokenPassage, ...], Field(strict=False)] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_text(cls, value: Any) -> Any:
+        return {"text": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _has_one_for_each(self) -> SpokenTurn:
+        pieces = len(tokens(self.text))
+        if self.logprobs is not None and len(self.logprobs) != pieces:
+            raise ValueError(f"the text has {pieces} pieces, logprobs has {len(self.logprobs)}")
+        return self
+
+
 class Script(ScriptModel):
     """A whole script file."""
 
@@ -277,7 +263,8 @@ class Script(ScriptModel):
     defaults: Defaults = Defaults()
     stt: Recognition = Recognition()
     greeting: str | None = None
-    transcripts: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    transcripts: Annotated[tuple[SpokenTurn, ...], Field(strict=False)] = ()
     rules: Annotated[tuple[Rule, ...], Field(strict=False)] = ()
+    faults: Annotated[tuple[InjectedFault, ...], Field(strict=False)] = ()
 
     _template = field_validator("greeting")(_check_templates)

@@ -26,6 +26,18 @@ _WORDING = {
 }
 
 
+class ScriptError(ConfigError):
+    """A script that does not fit the models.
+
+    Attributes:
+        problems: All that is wrong, each with its line, path, and what is allowed.
+    """
+
+    def __init__(self, name: str, problems: tuple[str, ...]) -> None:
+        super().__init__(_VARIABLE, f"{name}: {'; '.join(problems)}")
+        self.problems = problems
+
+
 def load_script(path: Path) -> Script:
     """Read and check the script at `path`.
 
@@ -37,11 +49,16 @@ def load_script(path: Path) -> Script:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "is not UTF-8 text"
         raise ConfigError(_VARIABLE, f"cannot read {path}: {reason}") from error
-    return parse_script(text, str(path))
+    return parse_script(text, str(path), path.parent)
 
 
-def parse_script(text: str, name: str = "script") -> Script:
-    """Parse the YAML of a script; `name` is how errors call it.
+def parse_script(text: str, name: str = "script", folder: Path = Path()) -> Script:
+    """Parse the YAML of a script.
+
+    Args:
+        text: The YAML.
+        name: How errors call it.
+        folder: Where the files are that it names.
 
     Raises:
         ConfigError: as `load_script`.
@@ -54,11 +71,11 @@ def parse_script(text: str, name: str = "script") -> Script:
     if not isinstance(content, dict):
         raise ConfigError(_VARIABLE, f"{name}: a script is a mapping that starts with `version: 1`")
     try:
-        return Script.model_validate(content)
+        return Script.model_validate(content, context={"folder": folder})
     except ValidationError as error:
-        problems = [_describe(problem, content, root) for problem in error.errors()]
-        told = "; ".join(problem for problem in problems if problem)
-        raise ConfigError(_VARIABLE, f"{name}: {told}") from error
+        told = (_describe(problem, content, root) for problem in error.errors())
+        problems = tuple(dict.fromkeys(problem for problem in told if problem))
+        raise ScriptError(name, problems) from error
 
 
 def _yaml_problem(error: yaml.YAMLError) -> str:

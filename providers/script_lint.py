@@ -8,23 +8,45 @@ from pathlib import Path
 
 from protocol import ConfigError
 
-from .script import CallTool, Fault, Rule, Script, UserCondition, Wait, When
-from .script_file import load_script
+from .faults import InjectedFault
+from .script import CallTool, Fault, Rule, Script, Wait
+from .script_file import ScriptError, load_script
 from .script_template import Template
+from .script_when import UserCondition, When
 from .words import comparable
 
 
-def lint_file(path: Path) -> list[str]:
-    """All that is wrong or doubtful in the script at `path`, one line each; empty if nothing."""
+def report(path: Path) -> int:
+    """Print all that is wrong or doubtful in the script at `path`, one line each.
+
+    Returns:
+        1 if it cannot be played, else 0.
+    """
     try:
-        return lint(load_script(path))
+        script = load_script(path)
+    except ScriptError as error:
+        for problem in error.problems:
+            print(f"error: {path}: {problem}")
+        return 1
     except ConfigError as error:
-        return [str(error)]
+        print(f"error: {str(error).removeprefix(f'{error.variable}: ')}")
+        return 1
+    doubts = lint(script)
+    for doubt in doubts:
+        print(f"warning: {path}: {doubt}")
+    print(f"{path}: {len(script.rules)} rules, {len(script.faults)} faults, can be played")
+    return 0
 
 
 def lint(script: Script) -> list[str]:
     """All that is doubtful in a script that can be loaded, one line each."""
-    return [*_duplicates(script), *_hidden(script), *_unanswered(script), *_single_rules(script)]
+    return [
+        *_duplicates(script),
+        *_hidden(script),
+        *_unanswered(script),
+        *_single_rules(script),
+        *_faults(script),
+    ]
 
 
 def _duplicates(script: Script) -> Iterator[str]:
@@ -65,6 +87,27 @@ def _single_rules(script: Script) -> Iterator[str]:
         pattern = None if condition is None else condition.regex
         if pattern is not None and re.search(pattern, "", re.IGNORECASE):
             yield f"rule {rule.id!r}: its regex {pattern!r} matches any text"
+
+
+def _faults(script: Script) -> Iterator[str]:
+    for index, fault in enumerate(script.faults):
+        if fault.session is not None:
+            yield f"fault number {index + 1}: no session has an id that a script can know"
+        if fault.stage == "stt" and script.stt.mode == "scripted" and not script.transcripts:
+            yield f"fault number {index + 1}: there are no transcripts, so nothing is recognised"
+        for number, earlier in enumerate(script.faults[:index], start=1):
+            if _outlasts(earlier, fault):
+                yield f"fault number {index + 1}: never strikes, number {number} does before it"
+                break
+
+
+def _outlasts(earlier: InjectedFault, later: InjectedFault) -> bool:
+    return (
+        earlier.count == "always"
+        and (earlier.stage, earlier.event) == (later.stage, later.event)
+        and earlier.turn in (None, later.turn)
+        and earlier.user in (None, later.user)
+    )
 
 
 def _hides(earlier: Rule, later: Rule) -> bool:

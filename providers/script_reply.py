@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, assert_never, cast
 
 from core.messages import FinishReason
 from protocol import ErrorCategory, NamedToolChoice
 
-from .script import Action, CallTool, Fault, Rule, Say, Script, Silent, Wait
+from .recording import load_recording
+from .script import Action, CallTool, Fault, Rule, Say, SayAudio, Script, Silent, Wait
 from .script_rules import (
     Asked,
     Conversation,
@@ -31,6 +33,14 @@ class SayToken:
     """The next piece of text."""
 
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class PlayRecording:
+    """Recorded speech, s16le mono 24 kHz, and its words."""
+
+    text: str
+    pcm: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +79,7 @@ class Finish:
     output_tokens: int
 
 
-Step = SayToken | Call | Pause | Hang | Fail | Finish
+Step = SayToken | PlayRecording | Call | Pause | Hang | Fail | Finish
 
 
 def reply(script: Script, asked: Asked) -> tuple[Step, ...]:
@@ -82,15 +92,15 @@ def reply(script: Script, asked: Asked) -> tuple[Step, ...]:
         steps = _Renderer(asked, rule).render(_obey_tool_choice(actions, asked))
     except ScriptedFailure as failure:
         return (Fail(ErrorCategory.INVALID_REQUEST, str(failure)),)
-    return _finish(steps, asked.max_tokens)
+    return finished(steps, asked.max_tokens)
 
 
 def _fallback(script: Script, asked: Asked) -> list[Action]:
     if wants_greeting(script, asked.conversation):
         return [Say(say=script.greeting or "")]
     match script.defaults.fallback:
-        case Say() as say:
-            return [say]
+        case Say() | SayAudio() as action:
+            return [action]
         case "silent":
             return []
         case "error":
@@ -139,6 +149,8 @@ class _Renderer:
             match action:
                 case Say():
                     steps += self._say(action, after=steps)
+                case SayAudio():
+                    steps.append(self._recording(action, after=steps))
                 case CallTool():
                     if self._asked.parallel or not any(isinstance(step, Call) for step in steps):
                         steps.append(self._call(action))
@@ -153,11 +165,12 @@ class _Renderer:
         return steps
 
     def _say(self, say: Say, after: list[Step]) -> list[Step]:
-        text = self._fill(say.say, whole=False)
-        last = next((step.text for step in reversed(after) if isinstance(step, SayToken)), None)
-        if last is not None and text and not (text[0].isspace() or is_cjk(text[0])):
-            text = f" {text}"
+        text = _joined(self._fill(say.say, whole=False), after)
         return [SayToken(token) for token in tokens(text)[: say.chunks]]
+
+    def _recording(self, action: SayAudio, after: list[Step]) -> PlayRecording:
+        text = _joined(self._fill(action.text, whole=False), after)
+        return PlayRecording(text, load_recording(Path(action.say_audio)))
 
     def _call(self, action: CallTool) -> Call:
         tool = next((tool for tool in self._asked.tools if tool.name == action.tool), None)
@@ -203,11 +216,19 @@ class _Renderer:
                 return value
 
 
+def _joined(text: str, after: Sequence[Step]) -> str:
+    """`text` as it stands behind what is said before it."""
+    said = any(isinstance(step, SayToken | PlayRecording) and step.text for step in after)
+    if said and text and not (text[0].isspace() or is_cjk(text[0])):
+        return f" {text}"
+    return text
+
+
 # Only texts of the script come here; their number is that of the file's lines.
 _template = lru_cache(maxsize=1024)(Template)
 
 
-def _finish(steps: Sequence[Step], max_tokens: int | None) -> tuple[Step, ...]:
+def finished(steps: Sequence[Step], max_tokens: int | None) -> tuple[Step, ...]:
     """`steps` up to the token limit, and the `Finish` if none of them ends the reply."""
     done: list[Step] = []
     spent = 0
@@ -217,6 +238,8 @@ def _finish(steps: Sequence[Step], max_tokens: int | None) -> tuple[Step, ...]:
         match step:
             case SayToken():
                 cost = 1
+            case PlayRecording():
+                cost = len(tokens(step.text))
             case Call():
                 cost = len(step.arguments)
                 called = True

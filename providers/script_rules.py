@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any, cast
 
 from protocol import FunctionTool, NamedToolChoice, ToolChoice
 
-from .script import Action, CallTool, Rule, Script, UserCondition, When
-from .words import comparable, plain, tokens
+from .script import Action, CallTool, Rule, Script
+from .script_when import UserCondition, When, has_phrase, padded
+from .words import plain, tokens
 
 
 class ScriptedFailure(Exception):
@@ -74,6 +74,7 @@ class Asked:
     """One request to answer: the conversation and what the reply may do."""
 
     conversation: Conversation
+    speak: bool = True
     tools: tuple[FunctionTool, ...] = ()
     tool_choice: ToolChoice = "auto"
     parallel: bool = True
@@ -131,7 +132,7 @@ class _Matcher:
             and self._answers_the_right_thing(when)
             and (when.tool_available is None or when.tool_available in self._tools)
             and (when.turn is None or when.turn.holds(conversation.turn))
-            and (when.instructions is None or _has(self._instructions, when.instructions))
+            and (when.instructions is None or has_phrase(self._instructions, when.instructions))
             and (when.user is None or self._user_said(when.user))
         )
 
@@ -143,39 +144,19 @@ class _Matcher:
     def _user_said(self, condition: UserCondition) -> bool:
         if self._conversation.user is None:
             return False
-        words = self._user_words
-        return (
-            (condition.any is None or any(_has(words, phrase) for phrase in condition.any))
-            and (condition.all is None or all(_has(words, phrase) for phrase in condition.all))
-            and (
-                condition.regex is None
-                or re.search(condition.regex, self._user_plain, re.IGNORECASE) is not None
-            )
-        )
+        return condition.fits(self._user_words, self._user_plain)
 
     @cached_property
     def _instructions(self) -> str:
-        return _padded(self._conversation.instructions)
+        return padded(self._conversation.instructions)
 
     @cached_property
     def _user_words(self) -> str:
-        return _padded(self._conversation.user or "")
+        return padded(self._conversation.user or "")
 
     @cached_property
     def _user_plain(self) -> str:
         return plain(self._conversation.user or "")
-
-
-def _has(padded_text: str, phrase: str) -> bool:
-    return _padded_phrase(phrase) in padded_text
-
-
-def _padded(text: str) -> str:
-    return f" {comparable(text)} "
-
-
-# Only phrases of the script come here; their number is that of the file's lines.
-_padded_phrase = lru_cache(maxsize=1024)(_padded)
 
 
 def allowed_actions(actions: Sequence[Action], asked: Asked) -> list[Action]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any, ClassVar, assert_never, cast
@@ -26,6 +26,7 @@ from protocol import Stage, Usage
 
 from .frames import (
     ModelFinishedFrame,
+    RecordingFrame,
     ResponseBeginFrame,
     StageFailedFrame,
     ToolCallArgumentsFrame,
@@ -34,10 +35,12 @@ from .frames import (
 )
 from .script import Script
 from .script_file import DEFAULT_SCRIPT, load_script
-from .script_reply import Call, Fail, Finish, Hang, Pause, SayToken, reply
+from .script_reply import Call, Fail, Finish, Hang, Pause, PlayRecording, SayToken, Step, reply
 from .script_rules import Asked, Conversation
 
 Sleep = Callable[[float], Awaitable[None]]
+Compose = Callable[[Asked, ResponseBeginFrame | None], Awaitable[Sequence[Step]]]
+"""The steps of a reply to what is asked in a response."""
 
 MODEL = "scripted-1"
 
@@ -73,13 +76,20 @@ class ScriptedLlmProvider:
     async def close(self) -> None:
         """Nothing to release."""
 
-    def create_service(self) -> LLMService:
+    @property
+    def script(self) -> Script:
+        """What it plays; known once it was started."""
         if self._script is None:
             raise RuntimeError("the scripted model was not started")
-        return _ScriptedLlmService(self._script, self._sleep)
+        return self._script
+
+    def create_service(self) -> ScriptedLlmService:
+        return ScriptedLlmService(self.script, self._sleep)
 
 
-class _ScriptedLlmService(LLMService):
+class ScriptedLlmService(LLMService):
+    """One session's model."""
+
     # Pipecat's default too, but it would import it (and the OpenAI SDK, 250 ms) when the first
     # session opens.
     adapter_class = OpenAILLMAdapter
@@ -100,6 +110,8 @@ class _ScriptedLlmService(LLMService):
                 user_turn_completion_config=None,
             )
         )
+        self.compose: Compose = self._by_script
+        """Writes each reply."""
         self._script = script
         self._sleep = sleep
         self._begin: ResponseBeginFrame | None = None
@@ -117,6 +129,9 @@ class _ScriptedLlmService(LLMService):
             case _:
                 await self.push_frame(frame, direction)
 
+    async def _by_script(self, asked: Asked, begin: ResponseBeginFrame | None) -> Sequence[Step]:
+        return reply(self._script, asked)
+
     async def _answer(self, messages: list[dict[str, Any]]) -> None:
         request = None if self._begin is None else self._begin.request
         asked = _asked(messages, request)
@@ -124,11 +139,15 @@ class _ScriptedLlmService(LLMService):
         await self.push_frame(LLMFullResponseStartFrame())
         await self._pass(latency.first_token_ms())
         calls = 0
-        for step in reply(self._script, asked):
+        for step in await self.compose(asked, self._begin):
             match step:
                 case SayToken():
                     await self.push_frame(LLMTextFrame(step.text))
                     await self._pass(latency.token_ms())
+                case PlayRecording() if asked.speak:
+                    await self.push_frame(RecordingFrame(step.text, step.pcm))
+                case PlayRecording():
+                    await self.push_frame(LLMTextFrame(step.text))
                 case Call():
                     calls += 1
                     await self._push_call(step, self._call_id(asked, calls), latency)
@@ -174,10 +193,10 @@ class _LatencyDraw:
         self._random = Random(f"{script.seed} {turn}")
 
     def first_token_ms(self) -> float:
-        return self._jittered(self._latency.ttft_ms)
+        return self._jittered(self._latency.llm_first_token_ms)
 
     def token_ms(self) -> float:
-        return self._jittered(self._latency.token_ms)
+        return self._jittered(self._latency.llm_token_ms)
 
     def _jittered(self, mean_ms: int) -> float:
         return mean_ms * (1 + self._latency.jitter * self._random.uniform(-1, 1))
@@ -188,6 +207,7 @@ def _asked(messages: list[dict[str, Any]], request: GenerationRequest | None) ->
         return Asked(Conversation.read(messages, ""))
     return Asked(
         conversation=Conversation.read(messages, request.instructions),
+        speak=request.speak,
         tools=request.tools,
         tool_choice=request.tool_choice,
         parallel=request.parallel_tool_calls is not False,

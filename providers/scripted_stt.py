@@ -3,35 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from random import Random
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from pipecat.frames.frames import (
-    CancelFrame,
-    EndFrame,
-    Frame,
-    InterimTranscriptionFrame,
-    StartFrame,
-    TranscriptionFrame,
-    VADUserStartedSpeakingFrame,
-    VADUserStoppedSpeakingFrame,
-)
-from pipecat.processors.frame_processor import FrameDirection
-from pipecat.services.settings import STTSettings
 from pipecat.services.stt_service import STTService
-from pipecat.utils.time import time_now_iso8601
 
-from protocol import ConfigError
+from audio_utils import iter_chunks
+from core.messages import Passage
+from protocol import ConfigError, TokenLogprob
 
-from .frames import answering
-from .script import Latency
+from .recognition import Recognition, along
+from .script import Latency, SpokenTurn
+from .stt_service import BYTES_PER_S
+from .utterance_stt import UtteranceSegment, UtteranceSTTService
 from .words import tokens
 
 Sleep = Callable[[float], Awaitable[None]]
 
-_INTERIM_BYTES = 2 * 16 * 250
-"""Audio per word of the growing hypothesis: 250 ms at 16 kHz."""
+_INTERIM_BYTES = BYTES_PER_S // 4
+"""Audio per word of the growing hypothesis: 250 ms."""
 
 
 class ScriptedSttProvider:
@@ -39,7 +30,7 @@ class ScriptedSttProvider:
 
     Args:
         transcripts: What the segments of a session say, in their order.
-        latency: `stt_final_ms` and its jitter are of interest.
+        latency: `stt_final_ms`, its jitter and `stt_interim_ms` are of interest.
         seed: Where the jitter comes from.
         sleep: How time passes; tests run at speed 0.
     """
@@ -49,12 +40,14 @@ class ScriptedSttProvider:
 
     def __init__(
         self,
-        transcripts: Sequence[str],
+        transcripts: Sequence[str | SpokenTurn],
         latency: Latency | None = None,
         seed: int = 0,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
-        self._transcripts = tuple(transcripts)
+        self._transcripts = tuple(
+            SpokenTurn(text=told) if isinstance(told, str) else told for told in transcripts
+        )
         self._latency = latency or Latency()
         self._seed = seed
         self._sleep = sleep
@@ -81,92 +74,72 @@ class ScriptedSttProvider:
         return _ScriptedSttService(self._transcripts, self._latency, random, self._sleep)
 
 
-class _ScriptedSttService(STTService):
+class _Segment(UtteranceSegment):
+    """One segment: what it will say, and how much of that has been heard."""
+
+    def __init__(self, metadata: Mapping[str, Any], turn: SpokenTurn, lag_ms: int) -> None:
+        super().__init__(metadata)
+        self._turn = turn
+        self._lag_bytes = lag_ms * BYTES_PER_S // 1000
+        self._tokens = tokens(turn.text)
+        self._heard_bytes = 0
+        self._known = 0
+
+    @property
+    def hypothesis(self) -> Recognition:
+        """What has been heard so far."""
+        text = "".join(self._tokens[: self._known]).strip()
+        return Recognition(text, self._logprobs(text, self._known))
+
+    @property
+    def recognition(self) -> Recognition:
+        """All that there is to say."""
+        turn = self._turn
+        said = tuple(Passage(p.text, p.speaker, p.start, p.end) for p in turn.speakers)
+        logprobs = self._logprobs(turn.text, len(self._tokens))
+        return Recognition(turn.text, logprobs, said if self.speakers else ())
+
+    def _logprobs(self, text: str, known: int) -> tuple[TokenLogprob, ...]:
+        if not self.logprobs or self._turn.logprobs is None:
+            return ()
+        words = (token.strip() for token in self._tokens[:known])
+        return along(text, zip(words, self._turn.logprobs, strict=False))
+
+    def feed(self, pcm: bytes) -> None:
+        """Hear one more word for each 250 ms of audio."""
+        self._heard_bytes += len(pcm)
+        understood_bytes = max(self._heard_bytes - self._lag_bytes, 0)
+        self._known = min(understood_bytes // _INTERIM_BYTES, len(self._tokens))
+
+
+class _ScriptedSttService(UtteranceSTTService[_Segment]):
     def __init__(
-        self, transcripts: tuple[str, ...], latency: Latency, random: Random, sleep: Sleep
+        self, transcripts: tuple[SpokenTurn, ...], latency: Latency, random: Random, sleep: Sleep
     ) -> None:
-        super().__init__(
-            audio_passthrough=False,
-            ttfs_p99_latency=latency.stt_final_ms / 1000,
-            settings=STTSettings(model=None, language=None),
-        )
+        super().__init__(typical_final_s=latency.stt_final_ms / 1000)
         self._transcripts = transcripts
         self._latency = latency
         self._random = random
         self._sleep = sleep
-        self._closed_segments = 0
-        self._segment: _Segment | None = None
-        self._finals: asyncio.Queue[_Segment | None] = asyncio.Queue()
-        self._finals_task: asyncio.Task[None] | None = None
+        self._told = -1
+        self._latest: _Segment | None = None
 
-    async def start(self, frame: StartFrame) -> None:
-        await super().start(frame)
-        self._finals_task = self.create_task(self._push_finals(), name="finals")
+    def open_segment(self, metadata: Mapping[str, Any]) -> _Segment:
+        if self._latest is None or not self._latest.dropped:
+            self._told += 1
+        turn = self._transcripts[self._told % len(self._transcripts)]
+        self._latest = _Segment(metadata, turn, self._latency.stt_interim_ms)
+        return self._latest
 
-    async def stop(self, frame: EndFrame) -> None:
-        """Tell what is due, then stop."""
-        if self._finals_task is not None:
-            self._finals.put_nowait(None)
-            await self._finals_task
-            self._finals_task = None
-        await super().stop(frame)
+    async def hear(self, segment: _Segment, pcm: bytes) -> None:
+        # Word by word, however the audio was cut up: clients get the same deltas each time.
+        for piece in iter_chunks(pcm, _INTERIM_BYTES):
+            before = segment.hypothesis
+            segment.feed(piece)
+            if segment.hypothesis != before:
+                await self.tell(segment, segment.hypothesis)
 
-    async def cancel(self, frame: CancelFrame) -> None:
-        await self._cancel_finals()
-        await super().cancel(frame)
-
-    async def cleanup(self) -> None:
-        await super().cleanup()
-        await self._cancel_finals()
-
-    async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
-        match frame:
-            case VADUserStartedSpeakingFrame():
-                text = self._transcripts[self._closed_segments % len(self._transcripts)]
-                self._segment = _Segment(frame.metadata.get("segment"), text)
-            case VADUserStoppedSpeakingFrame() if self._segment is not None:
-                self._finals.put_nowait(self._segment)
-                self._segment = None
-                self._closed_segments += 1
-            case _:
-                pass
-        await super().process_frame(frame, direction)
-
-    async def run_stt(self, audio: bytes) -> AsyncGenerator[Frame | None, None]:
-        """Pipecat's hook: one more word of the hypothesis for each 250 ms of audio."""
-        if self._segment is not None and (hypothesis := self._segment.hear(audio)):
-            partial = InterimTranscriptionFrame(hypothesis, "", time_now_iso8601())
-            yield answering(partial, self._segment.name)
-
-    async def _push_finals(self) -> None:
-        """Answer closed segments in their order, off the path of the audio."""
-        while (segment := await self._finals.get()) is not None:
-            jitter = 1 + self._latency.jitter * self._random.uniform(-1, 1)
-            await self._sleep(self._latency.stt_final_ms / 1000 * jitter)
-            final = TranscriptionFrame(segment.text, "", time_now_iso8601(), finalized=True)
-            await self.push_frame(answering(final, segment.name))
-
-    async def _cancel_finals(self) -> None:
-        if self._finals_task is not None:
-            await self.cancel_task(self._finals_task)
-            self._finals_task = None
-
-
-class _Segment:
-    """One open segment: what it will say, and how much of that has been heard."""
-
-    def __init__(self, name: str | None, text: str) -> None:
-        self.name = name
-        self.text = text
-        self._tokens = tokens(text)
-        self._heard_bytes = 0
-        self._told = 0
-
-    def hear(self, audio: bytes) -> str | None:
-        """Take audio; returns the hypothesis if it has grown."""
-        self._heard_bytes += len(audio)
-        known = min(self._heard_bytes // _INTERIM_BYTES, len(self._tokens))
-        if known == self._told:
-            return None
-        self._told = known
-        return "".join(self._tokens[:known]).strip()
+    async def transcribe(self, segment: _Segment) -> Recognition:
+        jitter = 1 + self._latency.jitter * self._random.uniform(-1, 1)
+        await self._sleep(self._latency.stt_final_ms / 1000 * jitter)
+        return segment.recognition

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from typing import ClassVar
 
 from core.messages import GenerationRequest, WordTime
 
 from . import tone
+from .script import Latency
+from .speech_timing import timed
 from .tts_service import ClauseTTSService
 
 
@@ -16,7 +19,7 @@ class ToneProvider:
     """Needs nothing, says everything the same way on every machine, in any language.
 
     Args:
-        first_audio_ms: Time from a clause to its first audio (`latency.tts_first_ms` of a script).
+        latency: Times from a clause to its first audio and from there on; None is at once.
         sleep: How time passes; tests run at speed 0.
     """
 
@@ -24,9 +27,11 @@ class ToneProvider:
     speeds: tuple[float, float] = (0.25, 1.5)
 
     def __init__(
-        self, first_audio_ms: int = 0, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+        self,
+        latency: Latency | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self._first_audio_ms = first_audio_ms
+        self._latency = latency or Latency()
         self._sleep = sleep
 
     def describe(self) -> str:
@@ -39,20 +44,14 @@ class ToneProvider:
         """Nothing to release."""
 
     def create_service(self) -> ClauseTTSService:
-        return _ToneService(self._first_audio_ms / 1000, self._sleep)
+        service = _ToneService()
+        service.shape_speech = partial(timed, latency=self._latency, sleep=self._sleep)
+        return service
 
 
 class _ToneService(ClauseTTSService):
-    def __init__(self, first_audio_s: float, sleep: Callable[[float], Awaitable[None]]) -> None:
-        super().__init__()
-        self._first_audio_s = first_audio_s
-        self._sleep = sleep
-
     async def synthesize(
         self, text: str, request: GenerationRequest
     ) -> AsyncIterator[tuple[WordTime, ...] | bytes]:
-        await self._sleep(self._first_audio_s)
         for piece in tone.stream(text, request.speed):
             yield piece
-            # The consumer may take a piece without giving way to other sessions.
-            await self._sleep(0)

@@ -25,9 +25,13 @@ from pipecat.services.tts_service import TTSService
 from core.messages import GenerationRequest, WordTime
 from protocol import ProviderError
 
-from .frames import ResponseBeginFrame, StageFailedFrame, WordTimesFrame
+from .frames import ClauseFrame, ResponseBeginFrame, StageFailedFrame, WordTimesFrame
+from .recording import play
 
 SAMPLE_RATE_HZ = 24_000
+
+Speech = AsyncGenerator[tuple[WordTime, ...] | bytes, None]
+"""What `ClauseTTSService.synthesize` gives."""
 
 # A turn of ours is closed by its `LLMFullResponseEndFrame`, never by silence: a model that thinks
 # for longer than Pipecat's 3 s must not get its audio context closed between two clauses.
@@ -67,7 +71,12 @@ class ClauseTTSService(TTSService):
         )
         self.resolve_voice: Callable[[GenerationRequest], GenerationRequest] = lambda asked: asked
         """Brings the voice of a request to a name of the engine."""
+        self.shape_speech: Callable[[Speech], Speech] = lambda speech: speech
+        """Makes of each clause's speech what is sent: its timing, or what a test wants wrong."""
+        self.response_id: str | None = None
+        """The response that is being spoken."""
         self._request = _NO_RESPONSE
+        self._recording: ClauseFrame | None = None
         self._turn_failed = False
 
     @abstractmethod
@@ -94,10 +103,9 @@ class ClauseTTSService(TTSService):
             return
         # `synthesize` is an async generator by contract: an interruption must close it at once
         # (it cancels the engine's work there), not when the garbage collector finds it.
-        speech = cast(
-            "AsyncGenerator[tuple[WordTime, ...] | bytes, None]",
-            self.synthesize(text, self._request),
-        )
+        recording, self._recording = self._recording, None
+        spoken = self.synthesize(text, self._request) if recording is None else _played(recording)
+        speech = self.shape_speech(cast(Speech, spoken))
         try:
             async with aclosing(speech):
                 async for piece in speech:
@@ -111,6 +119,7 @@ class ClauseTTSService(TTSService):
 
     async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
         if isinstance(frame, ResponseBeginFrame):
+            self.response_id = frame.response_id
             self._request = self.resolve_voice(frame.request)
         await super().process_frame(frame, direction)
 
@@ -146,6 +155,8 @@ class ClauseTTSService(TTSService):
         if alone:
             self._turn_context_id = self.create_context_id()
             await self.on_turn_context_created(self._turn_context_id)
+        if isinstance(src_frame, ClauseFrame) and src_frame.recording is not None:
+            self._recording = src_frame
         await super()._handle_aggregated_text(src_frame, context_id)
         if alone:
             await self.on_turn_context_completed()
@@ -161,3 +172,9 @@ class ClauseTTSService(TTSService):
 
     async def _record_context_audio_outcome(self, context_id: str, received_audio: bool) -> None:
         """Report nothing: a turn without audio was blank or has its `StageFailedFrame`."""
+
+
+async def _played(clause: ClauseFrame) -> Speech:
+    """A recording in place of the engine's speech."""
+    for piece in play(clause.recording or b"", clause.text):
+        yield piece

@@ -29,6 +29,7 @@ class ClientRow:
         answer: The event that answers it; the error's code where it is refused; "" for none.
         note: What a reader should know.
         session: The kind of session it is sent in.
+        playback: Who keeps the time of what is played there, `PLAYBACK`.
     """
 
     event: str
@@ -37,6 +38,7 @@ class ClientRow:
     answer: str
     note: str = ""
     session: Literal["realtime", "transcription"] = "realtime"
+    playback: Literal["client", "server"] = "client"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,10 @@ _RUN: Proof = "conformance"
 _HERE: Proof = "here"
 _IDLE = "tests/e2e/test_idle.py"
 _MCP = "tests/e2e/test_mcp.py"
+_DETAILS = "tests/e2e/test_transcription_details.py"
+_LEGACY = "tests/e2e/test_legacy_events.py"
+_PLAYBACK = "tests/e2e/test_playback.py"
+_LIMITS = "tests/e2e/test_rate_limits.py"
 
 CLIENT_ROWS: tuple[ClientRow, ...] = (
     ClientRow("session.update", BOTH, "supported", "session.updated", "a deep, partial merge"),
@@ -110,9 +116,17 @@ CLIENT_ROWS: tuple[ClientRow, ...] = (
     ClientRow(
         "output_audio_buffer.clear",
         BOTH,
+        "supported",
+        "output_audio_buffer.cleared",
+        "with `PLAYBACK=server`",
+        playback="server",
+    ),
+    ClientRow(
+        "output_audio_buffer.clear",
+        BOTH,
         "refused",
         "invalid_value",
-        "WebRTC and SIP only: on a WebSocket the client plays the audio",
+        "otherwise refused (`invalid_value`), as OpenAI does on a WebSocket: the client plays",
     ),
 )
 
@@ -125,7 +139,7 @@ SERVER_ROWS: tuple[ServerRow, ...] = (
         BETA,
         "emitted",
         _HERE,
-        "on `?intent=transcription`; from OpenAI's older service, not in the SDK's types",
+        "on `?intent=transcription`; of the older service, outside the SDK's types, not counted",
     ),
     ServerRow(
         "transcription_session.updated", BETA, "emitted", _HERE, "on `?intent=transcription`"
@@ -133,12 +147,16 @@ SERVER_ROWS: tuple[ServerRow, ...] = (
     ServerRow(
         "conversation.created",
         BOTH,
-        "not emitted",
-        "",
-        "not on OpenAI's GA wire; where servers sent it, it broke clients",
+        "emitted",
+        _LEGACY,
+        "with `LEGACY_EVENTS=true` only: OpenAI no longer sends it, and it broke clients",
     ),
     ServerRow(
-        "conversation.item.created", GA, "not emitted", "", "of the beta dialect; GA has `added`"
+        "conversation.item.created",
+        GA,
+        "emitted",
+        _LEGACY,
+        "in GA with `LEGACY_EVENTS=true` only, beside `added`",
     ),
     ServerRow("conversation.item.created", BETA, "emitted", _RUN),
     ServerRow("conversation.item.added", GA, "emitted", _RUN),
@@ -152,9 +170,10 @@ SERVER_ROWS: tuple[ServerRow, ...] = (
     ServerRow(
         f"{_TRANSCRIPTION}.segment",
         GA,
-        "not emitted",
-        "",
-        "of speaker diarisation, which no engine here does",
+        "emitted",
+        _DETAILS,
+        "with a diarising transcription model, or `DEEPGRAM_DIARIZE`, from engines that tell "
+        "speakers apart",
     ),
     ServerRow("input_audio_buffer.committed", BOTH, "emitted", _RUN),
     ServerRow("input_audio_buffer.cleared", BOTH, "emitted", _RUN),
@@ -164,9 +183,9 @@ SERVER_ROWS: tuple[ServerRow, ...] = (
         "input_audio_buffer.timeout_triggered", GA, "emitted", _IDLE, "with `idle_timeout_ms`"
     ),
     ServerRow("input_audio_buffer.dtmf_event_received", GA, "not applicable", "", "SIP calls only"),
-    ServerRow("output_audio_buffer.started", BOTH, "not applicable", "", "WebRTC and SIP only"),
-    ServerRow("output_audio_buffer.stopped", BOTH, "not applicable", "", "WebRTC and SIP only"),
-    ServerRow("output_audio_buffer.cleared", BOTH, "not applicable", "", "WebRTC and SIP only"),
+    ServerRow("output_audio_buffer.started", BOTH, "emitted", _PLAYBACK, "with `PLAYBACK=server`"),
+    ServerRow("output_audio_buffer.stopped", BOTH, "emitted", _PLAYBACK, "with `PLAYBACK=server`"),
+    ServerRow("output_audio_buffer.cleared", BOTH, "emitted", _PLAYBACK, "with `PLAYBACK=server`"),
     ServerRow("response.created", BOTH, "emitted", _RUN),
     ServerRow("response.done", BOTH, "emitted", _RUN),
     ServerRow("response.output_item.added", BOTH, "emitted", _RUN),
@@ -195,7 +214,5 @@ SERVER_ROWS: tuple[ServerRow, ...] = (
     ServerRow("response.mcp_call.in_progress", GA, "emitted", _MCP),
     ServerRow("response.mcp_call.completed", GA, "emitted", _MCP),
     ServerRow("response.mcp_call.failed", GA, "emitted", "tests/core/test_mcp.py"),
-    ServerRow(
-        "rate_limits.updated", BOTH, "not emitted", "", "there are no limits of tokens to tell"
-    ),
+    ServerRow("rate_limits.updated", BOTH, "emitted", _LIMITS, "with `RATE_LIMIT_*_PER_MINUTE`"),
 )

@@ -346,11 +346,12 @@ class FakeStt:
 
 @dataclass
 class FakeVadStream:
-    """Records what it is told; the test lets it speak through the three callbacks."""
+    """Records what it is told; the test lets it speak through the four callbacks."""
 
     on_start: Callable[[int], None]
     on_stop: Callable[[int], None]
     on_pause: Callable[[int, int], None] | None = None
+    on_resume: Callable[[], None] | None = None
     calls: list[tuple[Any, ...]] = field(default_factory=list[tuple[Any, ...]])
     samples: int = 0
     speaking: bool = False
@@ -369,6 +370,12 @@ class FakeVadStream:
         self.end = end
         assert self.on_pause is not None
         self.on_pause(end, position)
+
+    def resume(self) -> None:
+        """Somebody goes on speaking."""
+        self.end = None
+        assert self.on_resume is not None
+        self.on_resume()
 
     def end_turn(self, end: int) -> bool:
         ended, self.end = self.end == end, None
@@ -395,14 +402,19 @@ class FakeVadEngine:
     """Turn detection; `streams` are those that were opened, the last one in use."""
 
     streams: list[FakeVadStream] = field(default_factory=list[FakeVadStream])
+    samples_pending: int = 0
+    windows_scored: int = 0
+    windows_skipped: int = 0
+    streams_waiting: int = 0
 
     def open(
         self,
         on_start: Callable[[int], None],
         on_stop: Callable[[int], None],
         on_pause: Callable[[int, int], None] | None = None,
+        on_resume: Callable[[], None] | None = None,
     ) -> FakeVadStream:
-        stream = FakeVadStream(on_start, on_stop, on_pause)
+        stream = FakeVadStream(on_start, on_stop, on_pause, on_resume)
         self.streams.append(stream)
         return stream
 

@@ -224,6 +224,7 @@ class RealtimeClient:
         headers: Mapping[str, str] | None = None,
         subprotocols: Sequence[str] | None = None,
         api_key: str | None = "test-key",
+        legacy: bool = False,
         **options: Any,
     ) -> AsyncGenerator[RealtimeClient]:
         """Connect, and close at the end of the block.
@@ -237,6 +238,7 @@ class RealtimeClient:
             headers: Further request headers.
             subprotocols: Instead of the dialect's usual ones.
             api_key: Sent as a Bearer token; None sends none.
+            legacy: Expect the events that OpenAI no longer sends.
             options: Further arguments of `websockets.connect`, such as `ssl`.
         """
         request = dict(headers or {})
@@ -255,7 +257,8 @@ class RealtimeClient:
             proxy=None,
             **options,
         )
-        client = cls(socket, Oracle(dialect, opening=opening or (None if marked else "both")))
+        opening = opening or (None if marked else "both")
+        client = cls(socket, Oracle(dialect, opening=opening, legacy=legacy))
         try:
             yield client
         except BaseException:
@@ -413,6 +416,11 @@ class RealtimeClient:
             if _response_id(received.event) == response_id:
                 collected._take(received)
         return collected
+
+    @property
+    def ended(self) -> bool:
+        """Whether the connection is closed, by whichever side."""
+        return self._ended
 
     async def wait_closed(self, *, timeout_s: float = 10) -> tuple[int | None, str | None]:
         """Close code and reason, once the server has closed the connection."""

@@ -27,6 +27,7 @@ from protocol import (
     error_event,
 )
 from realtime_session import first_settings
+from tests.fakes import FakeVadEngine
 from transport import Connection
 
 
@@ -39,6 +40,7 @@ class FakeEngines:
     """Engines that do nothing but remember whether they run."""
 
     stt = SimpleNamespace(name="fake", languages=frozenset({"en"}))
+    vad = FakeVadEngine()
 
     def __init__(self, failure: Exception | None = None) -> None:
         self.running = False
@@ -75,6 +77,9 @@ class FakeSession:
         self._view = SessionView("sess_1", 3600, first)
         self._shutdown = asyncio.Event()
         self._reason = ""
+
+    def waiting(self) -> dict[str, int]:
+        return {}
 
     def shutdown(self, reason: str) -> None:
         self._reason = reason

@@ -78,6 +78,19 @@ def test_a_variable_sets_its_field(variable: str, text: str, path: str, value: A
     assert leaf(load_settings({variable: text}, None), path) == value
 
 
+NUMBERS = [
+    name
+    for name, row in VARIABLES.items()
+    if type(leaf(Settings(), f"{row.section}.{row.field}")) in (int, float)
+]
+
+
+@pytest.mark.parametrize("variable", NUMBERS)
+def test_what_is_no_number_of_the_range_is_told_the_range(variable: str) -> None:
+    with pytest.raises(ConfigError, match=r"a (whole )?number from [\d.]+ to [\d.]+, not '-2'"):
+        load_settings({variable: "-2"}, None)
+
+
 def test_an_empty_environment_gives_the_defaults() -> None:
     assert load_settings({}, None) == Settings()
 
@@ -91,9 +104,9 @@ def test_an_empty_value_counts_as_unset(variable: str, text: str) -> None:
 @pytest.mark.parametrize(
     ("environ", "variable", "allowed"),
     [
-        ({"SERVER_PORT": "http"}, "SERVER_PORT", "a whole number"),
-        ({"SERVER_PORT": "65536"}, "SERVER_PORT", "less than or equal to 65535"),
-        ({"SERVER_PORT": "-1"}, "SERVER_PORT", "greater than or equal to 0"),
+        ({"SERVER_PORT": "http"}, "SERVER_PORT", "a whole number from 0 to 65535"),
+        ({"SERVER_PORT": "65536"}, "SERVER_PORT", "from 0 to 65535"),
+        ({"SERVER_PORT": "-1"}, "SERVER_PORT", "from 0 to 65535"),
         ({"DEBUG": "maybe"}, "DEBUG", "true or false"),
         ({"CLIENT_SECRET_KEY": "s" * 15}, "CLIENT_SECRET_KEY", "at least 16 characters"),
         ({"REALTIME_DIALECT": "alpha"}, "REALTIME_DIALECT", "'auto', 'ga' or 'beta'"),
@@ -107,13 +120,16 @@ def test_an_empty_value_counts_as_unset(variable: str, text: str) -> None:
         ({"WHISPER_DEVICE": "tpu"}, "WHISPER_DEVICE", "'auto', 'cpu' or 'cuda'"),
         ({"LLM_IMAGES": "maybe"}, "LLM_IMAGES", "'auto', 'true' or 'false'"),
         ({"OPENAI_API_KEY": "sk two"}, "OPENAI_API_KEY", "without spaces"),
-        ({"VAD_THRESHOLD": "loud"}, "VAD_THRESHOLD", "a number"),
-        ({"VAD_THRESHOLD": "nan"}, "VAD_THRESHOLD", "less than or equal to 1"),
-        ({"VAD_THRESHOLD": "1.1"}, "VAD_THRESHOLD", "less than or equal to 1"),
-        ({"OUTPUT_LEAD_MS": "-1"}, "OUTPUT_LEAD_MS", "greater than or equal to 0"),
-        ({"LLM_TEMPERATURE": "2"}, "LLM_TEMPERATURE", "less than or equal to 1.2"),
-        ({"LLM_MAX_TOKENS": "0"}, "LLM_MAX_TOKENS", "greater than or equal to 1"),
-        ({"ESPEAK_RATE_WPM": "20"}, "ESPEAK_RATE_WPM", "greater than or equal to 80"),
+        ({"VAD_THRESHOLD": "loud"}, "VAD_THRESHOLD", "a number from 0 to 1"),
+        ({"VAD_THRESHOLD": "nan"}, "VAD_THRESHOLD", "from 0 to 1"),
+        ({"VAD_THRESHOLD": "1.1"}, "VAD_THRESHOLD", "from 0 to 1"),
+        ({"OUTPUT_LEAD_MS": "-1"}, "OUTPUT_LEAD_MS", "a whole number from 0 to "),
+        ({"LLM_TEMPERATURE": "2"}, "LLM_TEMPERATURE", "a number from 0.6 to 1.2"),
+        ({"LLM_MAX_TOKENS": "0"}, "LLM_MAX_TOKENS", "a whole number from 1 to 4096"),
+        ({"ESPEAK_RATE_WPM": "20"}, "ESPEAK_RATE_WPM", "from 80 to 450"),
+        ({"STT_LANGUAGE": "Chinese"}, "STT_LANGUAGE", "a language tag such as en or zh-CN, not"),
+        ({"STT_LANGUAGE": "multi"}, "STT_LANGUAGE", "a language tag such as en or zh-CN, not"),
+        ({"DEEPGRAM_LANGUAGE": "auto"}, "DEEPGRAM_LANGUAGE", "en or zh-CN, or multi"),
         ({"SCRIPT_FILE": "absent.yaml"}, "SCRIPT_FILE", "an existing file"),
         ({"ALLOWED_ORIGINS": "app.example.com"}, "ALLOWED_ORIGINS", "https://app.example.com"),
         ({"SSL_CERTFILE": __file__}, "SSL_KEYFILE", "set as well"),

@@ -18,6 +18,7 @@ from conversation_store import (
     MAX_CONVERSATIONS,
     MAX_MESSAGES,
     ConversationStore,
+    FileStore,
     MemoryStore,
     RedisStore,
     Said,
@@ -56,13 +57,18 @@ def running_redis(folder: Path, *options: str) -> Generator[str]:
 
 
 @pytest.fixture(
-    params=["memory", pytest.param("redis", marks=needs_redis)],
+    params=["memory", "file", pytest.param("redis", marks=needs_redis)],
 )
 async def store(
     request: pytest.FixtureRequest, tmp_path: Path
 ) -> AsyncGenerator[ConversationStore]:
     if request.param == "memory":
         yield MemoryStore(60)
+        return
+    if request.param == "file":
+        shared = FileStore(tmp_path / "said", 60)
+        await shared.start()
+        yield shared
         return
     with running_redis(tmp_path) as url:
         kept = RedisStore(url, 60)
@@ -107,6 +113,29 @@ async def test_memory_forgets_after_the_last_turn() -> None:
     assert await store.load("b") == ()
     await store.append("a", [REPLY])
     assert await store.load("a") == (REPLY,)
+
+
+async def test_a_file_forgets_after_the_last_turn_and_is_shared(tmp_path: Path) -> None:
+    clock = Clock()
+    store, other = (FileStore(tmp_path / "said", 60, clock) for _ in range(2))
+    await store.start()
+    await other.start()
+    await store.append("a", [HELLO])
+    clock.now_s = 50
+    await other.append("b", [HELLO])
+    await other.append("a", [REPLY])
+    clock.now_s = 109
+    assert await store.load("a") == (HELLO, REPLY)
+    clock.now_s = 110
+    assert await store.load("a") == await other.load("b") == ()
+    await other.append("a", [REPLY])
+    assert await store.load("a") == (REPLY,)
+
+
+async def test_a_file_that_cannot_be_used_says_so(tmp_path: Path) -> None:
+    store = FileStore(tmp_path / "missing" / "said", 60)
+    with pytest.raises(StoreUnavailable, match="OperationalError"):
+        await store.load("a")
 
 
 async def test_memory_is_bounded() -> None:

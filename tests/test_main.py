@@ -19,6 +19,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 import main
+from command_line import banner
 from config import VARIABLES, Settings
 from protocol import ConfigError, ErrorCategory, ProviderError, Stage
 from tests.clients.certificate import write_certificate
@@ -127,23 +128,9 @@ async def test_a_draining_server_opens_no_session() -> None:
 # --- what the operator sees -------------------------------------------------------------------
 
 
-class _Rows(FakeEngines):
-    def __init__(self, *rows: tuple[str, str, str]) -> None:
-        super().__init__()
-        self.rows = list(rows)
-
-    def describe(self) -> list[tuple[str, str, str]]:
-        return self.rows
-
-
-def _banner(*rows: tuple[str, str, str], urls: tuple[str, ...] = ()) -> str:
-    engines: Any = _Rows(*rows)
-    return main.banner(engines, urls)
-
-
 def test_the_banner_says_which_engine_serves_each_stage_and_why() -> None:
     rows = (("stt", "pocketsphinx", "nothing else is set"), ("tts", "other", "TTS_PROVIDER=other"))
-    text = _banner(*rows, urls=("ws://127.0.0.1:8000/v1/realtime",))
+    text = banner(rows, ("ws://127.0.0.1:8000/v1/realtime",))
     for row in rows:
         assert any(all(cell in line for cell in row) for line in text.splitlines())
     assert "ws://127.0.0.1:8000/v1/realtime" in text
@@ -153,14 +140,14 @@ def test_the_banner_says_which_engine_serves_each_stage_and_why() -> None:
     "engine", ["pocketsphinx en-us", "scripted-1: a script", "espeak-ng, voice cmn", "tone"]
 )
 def test_the_banner_says_that_embedded_engines_are_for_trying(engine: str) -> None:
-    text = _banner(("vad", "silero", "always"), ("llm", engine, "nothing else is set"))
+    text = banner([("vad", "silero", "always"), ("llm", engine, "nothing else is set")])
     assert "for trying and testing" in text
     for variable in ("STT_PROVIDER", "LLM_PROVIDER", "TTS_PROVIDER"):
         assert variable in text
 
 
 def test_the_banner_is_silent_about_embedded_engines_when_there_are_none() -> None:
-    assert "trying" not in _banner(("vad", "silero", "always"), ("llm", "other", "set"))
+    assert "trying" not in banner([("vad", "silero", "always"), ("llm", "other", "set")])
 
 
 def test_keys_in_urls_do_not_reach_the_server_s_log(caplog: pytest.LogCaptureFixture) -> None:
@@ -243,7 +230,10 @@ def _python(*arguments: str, cwd: Path, **environ: str) -> subprocess.CompletedP
         ),
         (
             ["--script", "s.yaml", "--dialect", "ga"],
-            {"SCRIPT_FILE": "s.yaml", "REALTIME_DIALECT": "ga"},
+            {
+                **{"SCRIPT_FILE": "s.yaml", "LLM_PROVIDER": "scripted", "TESTING": "true"},
+                "REALTIME_DIALECT": "ga",
+            },
         ),
     ],
 )
@@ -312,3 +302,10 @@ def test_an_open_door_is_warned_about(host: str, warned: bool, api_key: str | No
         assert len(warning.splitlines()) >= 4
         assert host in warning
         assert "API_KEY" in warning
+
+
+def test_test_mode_is_of_one_process(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    script = tmp_path / "script.yaml"
+    script.write_text("version: 1\n")
+    assert main.run(["--port", "0", "--workers", "2", "--script", str(script)]) == 2
+    assert "WORKERS: must be 1 in test mode" in capsys.readouterr().err

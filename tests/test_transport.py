@@ -287,6 +287,43 @@ def test_browser_pages_of_other_origins_must_be_named(
 
 
 @pytest.mark.parametrize(
+    ("origin", "host", "allowed"),
+    [
+        # addresses, and names that the public DNS cannot have
+        ("http://192.168.1.5:8000", "192.168.1.5:8000", True),
+        ("https://[fd00::7]:8443", "[fd00::7]:8443", True),
+        ("https://192.168.1.5", "192.168.1.5", True),
+        ("https://192.168.1.5", "192.168.1.5:443", True),
+        ("http://nas:8000", "nas:8000", True),
+        ("http://NAS:8000", "nas:8000", True),
+        ("http://nas.local:8000", "nas.local:8000", True),
+        ("https://voice.internal", "voice.internal", True),
+        ("http://nas.home.arpa:8000", "nas.home.arpa:8000", True),
+        # pages of others
+        ("http://192.168.1.6:8000", "192.168.1.5:8000", False),
+        ("http://192.168.1.5:3000", "192.168.1.5:8000", False),
+        ("http://192.168.1.5", "192.168.1.5:8000", False),
+        ("http://192.168.1.5:8000", "", False),
+        ("http://a.example", "192.168.1.5:8000", False),
+        # a name of the public DNS may be made to point here: it must be listed
+        ("http://a.example:8000", "a.example:8000", False),
+        ("https://voice.a.example", "voice.a.example", False),
+        ("http://192.168.1.5.a.example:8000", "192.168.1.5.a.example:8000", False),
+        ("http://local:8000.a.example", "local:8000.a.example", False),
+        ("http://a.local.:8000", "a.local.:8000", False),
+        ("ftp://nas:8000", "nas:8000", False),
+    ],
+)
+def test_the_gateways_own_page_may_connect_unless_its_name_could_be_rebound(
+    origin: str, host: str, allowed: bool
+) -> None:
+    request = upgrade({"origin": origin, "host": host})
+    assert handshake.origin_allowed(request, Settings()) is allowed
+    listed = server_settings(allowed_origins=(origin,))
+    assert handshake.origin_allowed(request, listed)
+
+
+@pytest.mark.parametrize(
     ("query", "model"),
     [
         ({}, "gpt-realtime"),

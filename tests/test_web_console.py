@@ -10,6 +10,7 @@ import pytest
 from fastapi import FastAPI
 
 import web_console
+from config import VARIABLES, Settings
 
 HTML = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 
@@ -83,3 +84,19 @@ def test_every_text_is_in_both_languages() -> None:
     assert keys[0] == keys[1]
     page = (web_console.FOLDER / "index.html").read_text("utf-8")
     assert set(re.findall(r'data-i18n(?:-label|-hint)?="([^"]+)"', page)) <= keys[0]
+
+
+def test_every_setting_is_explained_in_chinese() -> None:
+    explained = (web_console.FOLDER / "js" / "settings_zh.js").read_text("utf-8")
+    names = re.findall(r"^  ([A-Z_]+):\s+\"", explained, re.M)
+    assert set(VARIABLES) - set(names) == set(), "add a line to web/js/settings_zh.js"
+    assert set(names) - set(VARIABLES) == set()
+
+
+def test_every_text_the_scripts_ask_for_is_there() -> None:
+    words = (web_console.FOLDER / "js" / "i18n.js").read_text("utf-8")
+    keys = set(re.findall(r'^    "?([\w.]+)"?:', words.split("  zh: {")[0], re.M))
+    for script in (web_console.FOLDER / "js").glob("*.js"):
+        asked = set(re.findall(r'\bt\("([\w.]+)"\)', script.read_text("utf-8")))
+        assert asked <= keys, script.name
+    assert {f"group.{section}" for section in Settings.model_fields} <= keys

@@ -63,6 +63,13 @@ class InputAudioClear:
 
 
 @dataclass(frozen=True, slots=True)
+class OutputAudioClear:
+    """`output_audio_buffer.clear`, for clients whose playback the server keeps the time of."""
+
+    event_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ItemCreate:
     """`conversation.item.create`; an item without a client id carries `id == ""`."""
 
@@ -164,6 +171,7 @@ ClientEvent = (
     | InputAudioAppend
     | InputAudioCommit
     | InputAudioClear
+    | OutputAudioClear
     | ItemCreate
     | ItemRetrieve
     | ItemDelete
@@ -184,3 +192,6 @@ CLIENT_EVENT_TYPES = (
     "response.create",
     "response.cancel",
 )
+"""What a refusal of any other type lists, as OpenAI does on a WebSocket."""
+PLAYBACK_CLEAR = "output_audio_buffer.clear"
+"""Known, and yet of another transport unless the server keeps the time of the playback."""

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from wire.items import (
     Item,
@@ -39,6 +39,23 @@ class SessionCreated:
 class SessionUpdated:
     type: ClassVar[str] = "session.updated"
     session: SessionView
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationCreated:
+    """A legacy event, sent only where the operator asks for it."""
+
+    type: ClassVar[str] = "conversation.created"
+    conversation_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ItemCreated:
+    """The legacy twin of `ItemAdded`, which beta has anyway: there `ItemAdded` bears this name."""
+
+    type: ClassVar[str] = "conversation.item.created"
+    previous_item_id: str | None
+    item: Item
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +93,43 @@ class ItemDeleted:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """How sure the recogniser is of a piece of the transcript.
+
+    Attributes:
+        token: The piece, with the space in front of it; what it is a piece of, the engine decides.
+        logprob: Natural logarithm of its probability, at most 0.
+        encoded: The bytes of a token that is no whole character; None where UTF-8 tells them.
+    """
+
+    token: str
+    logprob: float
+    encoded: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class TranscriptionDelta:
+    """`logprobs` is None unless the client asked for them and the engine has them."""
+
     type: ClassVar[str] = "conversation.item.input_audio_transcription.delta"
     item_id: str
     content_index: int
     delta: str
+    logprobs: tuple[TokenLogprob, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TranscriptionSegment:
+    """What one speaker said in one go; `start` and `end` are seconds of the item's audio."""
+
+    type: ClassVar[str] = "conversation.item.input_audio_transcription.segment"
+    id: str
+    item_id: str
+    content_index: int
+    text: str
+    speaker: str
+    start: float
+    end: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +141,7 @@ class TranscriptionCompleted:
     content_index: int
     transcript: str
     seconds: int
+    logprobs: tuple[TokenLogprob, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +187,49 @@ class TimeoutTriggered:
     audio_start_ms: int
     audio_end_ms: int
     item_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class PlaybackStarted:
+    """The first audio of a response leaves, where the server keeps the time of its playback."""
+
+    type: ClassVar[str] = "output_audio_buffer.started"
+    response_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class PlaybackStopped:
+    """All audio of a response that is done has sounded."""
+
+    type: ClassVar[str] = "output_audio_buffer.stopped"
+    response_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class PlaybackCleared:
+    """What had been sent of a response and had not sounded is to be thrown away."""
+
+    type: ClassVar[str] = "output_audio_buffer.cleared"
+    response_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    """How much of one limit is left; `reset_seconds` is how long until all of it is."""
+
+    name: Literal["requests", "tokens"]
+    limit: int
+    remaining: int
+    reset_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimitsUpdated:
+    """The limits of the key at one moment of a response: each dialect tells them at its own."""
+
+    type: ClassVar[str] = "rate_limits.updated"
+    rate_limits: tuple[RateLimit, ...]
+    moment: Literal["created", "done"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -345,12 +438,15 @@ ServerEvent = (
     ErrorEvent
     | SessionCreated
     | SessionUpdated
+    | ConversationCreated
+    | ItemCreated
     | ItemAdded
     | ItemDone
     | ItemRetrieved
     | ItemTruncated
     | ItemDeleted
     | TranscriptionDelta
+    | TranscriptionSegment
     | TranscriptionCompleted
     | TranscriptionFailed
     | InputAudioCommitted
@@ -358,6 +454,10 @@ ServerEvent = (
     | SpeechStarted
     | SpeechStopped
     | TimeoutTriggered
+    | PlaybackStarted
+    | PlaybackStopped
+    | PlaybackCleared
+    | RateLimitsUpdated
     | ResponseCreated
     | ResponseDone
     | OutputItemAdded

@@ -11,6 +11,7 @@ SHORT = "Good morning! Please answer in one short sentence."
 COUNT = "Count to ten, please."
 LONG = "Tell me a long story, please."
 WEATHER = "What is the weather in Paris?"
+PIRATE = "Talk like a pirate: begin your answer with “Arr”."
 
 WEATHER_TOOL: dict[str, Any] = {
     "type": "function",

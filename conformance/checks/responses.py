@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-from conformance.checks.prompts import AUDIO, COUNT, LONG, SHORT, TEXT
+from conformance.checks.prompts import AUDIO, COUNT, LONG, PIRATE, SHORT, TEXT
 from conformance.client import Client
 from conformance.lab import Lab
 from conformance.names import ga_type, shown
@@ -141,6 +141,19 @@ async def overrides_hold_once(lab: Lab) -> None:
             "The next response was not spoken, as the session has it.",
             spoken.final,
         )
+
+
+@check(
+    "responses",
+    "instructions of one response have an effect on it",
+    source="protocol §2.5; peers §3b (the event's body ignored)",
+    level="recommended",
+)
+async def instructions_have_an_effect(lab: Lab) -> None:
+    async with lab.session(**TEXT) as client:
+        reply = await client.ask(SHORT, instructions=PIRATE)
+        text = "".join(event["delta"] for event in reply.of("response.output_text.delta"))
+        expect("arr" in text.lower(), f"To “{PIRATE}” it said “{text}”.", reply.final)
 
 
 @check("responses", "max_output_tokens makes a response incomplete", source="protocol §2.7, §7")

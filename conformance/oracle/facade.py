@@ -18,7 +18,7 @@ class Finding:
 
     Attributes:
         problem: What it is, beginning with the table or the rule it breaks: `schema: `, `keys: `,
-            `bilingual session, `, `(a)` to `(m)`.
+            `bilingual session, `, `(a)` to `(p)`.
         number: Which event of the connection it was, from 1; None for what is missing at the end.
         event: That event.
     """
@@ -40,14 +40,18 @@ class Oracle:
         dialect: The dialect the connection speaks, or will settle on.
         opening: The dialect of `session.created`, where it is another one: "both" on a connection
             without a dialect marker, "beta" on one that was marked beta and then spoke GA.
+        legacy: Whether the server was asked for the events that OpenAI no longer sends.
     """
 
-    def __init__(self, dialect: Dialect, *, opening: Opening | None = None) -> None:
+    def __init__(
+        self, dialect: Dialect, *, opening: Opening | None = None, legacy: bool = False
+    ) -> None:
         self.findings: list[Finding] = []
         self.dialect: Dialect = dialect
         self.types: list[str] = []
         self._opening: Opening = opening or dialect
-        self._sequence = SequenceChecker(dialect)
+        self._legacy = legacy
+        self._sequence = SequenceChecker(dialect, legacy=legacy)
 
     @property
     def problems(self) -> list[str]:
@@ -71,7 +75,7 @@ class Oracle:
             found = check_bilingual_session(event)
         else:
             # A malformed event has no keys worth a look.
-            found = check_event(event, dialect) or check_keys(event, dialect)
+            found = check_event(event, dialect) or check_keys(event, dialect, legacy=self._legacy)
         known = len(self._sequence.violations)
         if "type" in event:
             self._sequence.server(event)

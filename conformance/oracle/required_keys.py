@@ -99,6 +99,12 @@ Not the SDK's whole GA union: `conversation.created` and `conversation.item.crea
 of it, but an extra `conversation.created` broke a GA client and neither is on OpenAI's GA wire.
 """
 
+LEGACY: dict[str, tuple[str, ...]] = {
+    "conversation.created": ("conversation",),
+    "conversation.item.created": _ITEM_AT,
+}
+"""Those two, for connections that asked for them."""
+
 # --- the objects inside ---------------------------------------------------------------------
 
 _ERROR = ("type", "code", "message", "param", "event_id")
@@ -208,7 +214,8 @@ _CONTENT: dict[Dialect, dict[tuple[str, str], tuple[str, ...]]] = {
         ("system", "input_text"): ("text",),
         ("user", "input_text"): ("text",),
         ("user", "input_audio"): ("transcript",),
-        ("user", "input_image"): ("image_url",),
+        # Optional in every client's types: a server may leave out what makes the frame too large.
+        ("user", "input_image"): (),
         ("assistant", "output_text"): ("text",),
         ("assistant", "output_audio"): ("transcript",),
     },
@@ -227,17 +234,18 @@ _PART_STRING = {"text": "text", "audio": "transcript"}
 # --- checks ---------------------------------------------------------------------------------
 
 
-def check_keys(event: WireEvent, dialect: Dialect) -> list[str]:
+def check_keys(event: WireEvent, dialect: Dialect, *, legacy: bool = False) -> list[str]:
     """Check one event against the tables above.
 
     Args:
         event: The parsed JSON object.
         dialect: The dialect the connection uses.
+        legacy: Whether the events of `LEGACY` may come.
 
     Returns:
         One line per problem, `[]` when the event is fine.
     """
-    return [f"keys: {problem}" for problem in _event(event, dialect)]
+    return [f"keys: {problem}" for problem in _event(event, dialect, legacy=legacy)]
 
 
 def check_bilingual_session(event: WireEvent) -> list[str]:
@@ -258,9 +266,9 @@ def check_bilingual_session(event: WireEvent) -> list[str]:
     return problems
 
 
-def _event(event: WireEvent, dialect: Dialect) -> Iterator[str]:
+def _event(event: WireEvent, dialect: Dialect, *, legacy: bool) -> Iterator[str]:
     kind = event.get("type", "")
-    required = REQUIRED[dialect].get(kind)
+    required = ({**LEGACY, **REQUIRED[dialect]} if legacy else REQUIRED[dialect]).get(kind)
     if required is None:
         yield f"{kind!r} is no event of the {dialect} dialect"
         return
@@ -287,6 +295,8 @@ def _event(event: WireEvent, dialect: Dialect) -> Iterator[str]:
         case "conversation.item.input_audio_transcription.failed":
             yield from _missing(event["error"], ("type", "code", "message"), "error.")
             yield from _nulls(event["error"], ("type", "code", "message", "param"), "error.")
+        case "conversation.created":
+            yield from _missing(event["conversation"], ("id", "object"), "conversation.")
         case "rate_limits.updated":
             for limit in event["rate_limits"]:
                 keys = ("name", "limit", "remaining", "reset_seconds")

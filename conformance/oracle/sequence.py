@@ -16,6 +16,8 @@ k  no audio in the text modality
 l  positions in the input audio grow, and stay within what was appended
 m  transcription comes only when asked for
 n  MCP listings and calls are begun, have one outcome, and only then are done
+o  rate limits follow `response.done` in GA and `response.created` in beta, and add up
+p  the audio of a response starts to sound once, and stops or is cleared once
 """
 
 from __future__ import annotations
@@ -25,7 +27,9 @@ from contextlib import suppress
 from conformance.oracle.schema import Dialect, WireEvent
 from conformance.oracle.seq_conversation import Conversation
 from conformance.oracle.seq_input import InputAudio
+from conformance.oracle.seq_limits import RateLimits
 from conformance.oracle.seq_mcp import Mcp
+from conformance.oracle.seq_playback import Playback
 from conformance.oracle.seq_responses import Responses
 
 _BETA_NAMES = {
@@ -42,15 +46,20 @@ class SequenceChecker:
 
     Args:
         dialect: In beta, `conversation.item.created` stands for `added` and no `done` follows.
+        legacy: In GA, whether it is the twin of `added` instead of a name for it.
     """
 
-    def __init__(self, dialect: Dialect) -> None:
+    def __init__(self, dialect: Dialect, *, legacy: bool = False) -> None:
         has_item_done = dialect == "ga"
         self.violations: list[str] = []
         self._responses = Responses(self._report, has_item_done=has_item_done)
         self._conversation = Conversation(self._report, has_item_done=has_item_done)
         self._input = InputAudio(self._report)
         self._mcp = Mcp(self._report)
+        self._limits = RateLimits(self._report, after_done=dialect == "ga")
+        self._playback = Playback(self._report)
+        self._has_twins = legacy and dialect == "ga"
+        self._last: WireEvent = {}
         self._event_ids: set[str] = set()
         self._client_event_ids: set[str] = set()
         self._session_created = False
@@ -69,6 +78,8 @@ class SequenceChecker:
                     self._input.appended(event["audio"])
                 case "conversation.item.create":
                     self._conversation.requested(event)
+                case "output_audio_buffer.clear":
+                    self._playback.requested()
                 case _:
                     pass
 
@@ -83,9 +94,13 @@ class SequenceChecker:
         stem, _, step = kind.rpartition(".")
         ga_name = _BETA_NAMES.get(kind) or f"{_BETA_NAMES.get(stem, stem)}.{step}".lstrip(".")
         try:
-            self._dispatch({**event, "type": ga_name})
+            if self._has_twins and kind == "conversation.item.created":
+                self._repeats_added(event)
+            else:
+                self._dispatch({**event, "type": ga_name})
         except (KeyError, TypeError, AttributeError) as error:
             self._report("?", f"{kind} cannot be followed: {error!r}")
+        self._last = event
 
     def finish(self, *, complete: bool = True) -> list[str]:
         """Close the books.
@@ -123,6 +138,9 @@ class SequenceChecker:
             self._error(event["error"])
         elif kind in ("session.created", "session.updated"):
             self._input.session(event["session"])
+        elif kind == "conversation.created":
+            if not str(self._last.get("type")).endswith("session.created"):
+                self._report("a", "conversation.created is not right behind session.created")
         elif kind == "conversation.item.added":
             self._item_added(event)
         elif kind == "conversation.item.done":
@@ -148,6 +166,19 @@ class SequenceChecker:
             if kind == "response.created":
                 self._input.response_created()
             self._responses.server(event)
+            self._limits.response(kind)
+            self._playback.response(event)
+        elif kind == "rate_limits.updated":
+            self._limits.server(event)
+        elif kind.startswith("output_audio_buffer."):
+            self._playback.server(event)
+
+    def _repeats_added(self, event: WireEvent) -> None:
+        """GA's legacy `conversation.item.created` says again what `added` has just said."""
+        places = [(e["previous_item_id"], e["item"]) for e in (event, self._last) if "item" in e]
+        added = self._last.get("type") == "conversation.item.added"
+        if not added or places[0] != places[-1]:
+            self._report("e", "conversation.item.created is not the twin of the event before it")
 
     def _error(self, error: WireEvent) -> None:
         client_event_id = error["event_id"]

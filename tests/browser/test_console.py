@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import wave
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager
@@ -155,6 +156,47 @@ def test_markdown_is_built_of_elements_and_soon_done(open_console: Open) -> None
                 """,
                 hostile,
             )
+
+
+def test_nothing_a_model_writes_becomes_markup_or_a_request(open_console: Open) -> None:
+    hostile = [
+        "<script>hacked = 1</script>",
+        "<img src=x onerror='hacked = 1'>",
+        "<svg/onload=hacked=1>",
+        "<iframe srcdoc='<script>parent.hacked=1</script>'></iframe>",
+        "![pixel](https://evil.example/pixel.png)",
+        "[a](javascript:hacked=1) [b](JaVaScRiPt:hacked=1) [c](java\tscript:hacked=1)",
+        "[d](data:text/html,<script>hacked=1</script>) [e](vbscript:x) [f](file:///etc/passwd)",
+        '[g](https://x.example/"onmouseover="hacked=1)',
+        "**<b onclick=hacked=1>**`<img src=x onerror=hacked=1>`",
+        "|<img src=x onerror=hacked=1>|b|\n|-|-|\n|<script>hacked=1</script>|2|",
+        "```html\n<script>hacked = 1</script>\n```",
+        "> <base href=https://evil.example/>\n# <style>*{display:none}</style>",
+        "<https://evil.example/> &lt;script&gt;hacked=1&lt;/script&gt;",
+    ]
+    with open_console() as page:
+        names, attributes, links, hacked = page.run(
+            """
+            const { renderMarkdown } = await import("/console/js/markdown.js");
+            const box = document.querySelector("#transcript");
+            for (const text of args[0]) box.append(renderMarkdown(text));
+            for (const node of box.querySelectorAll("*")) node.dispatchEvent(new Event("mouseover"));
+            await new Promise((resolve) => setTimeout(resolve, 200));
+            const all = [...box.querySelectorAll("*")];
+            return [
+              [...new Set(all.map((n) => n.localName))],
+              [...new Set(all.flatMap((n) => n.getAttributeNames()))],
+              [...box.querySelectorAll("a")].map((a) => a.protocol),
+              typeof hacked,
+            ];
+            """,
+            hostile,
+        )
+        allowed = {"p", "a", "strong", "em", "code", "pre", "blockquote", "h3", "br", "div"}
+        assert set(names) <= allowed | {"table", "thead", "tbody", "tr", "th", "td"}
+        assert set(attributes) <= {"href", "target", "rel", "class", "tabindex"}
+        assert set(links) == {"https:"}
+        assert hacked == "undefined"
 
 
 def test_the_microphone_is_resampled_without_aliases(open_console: Open) -> None:
@@ -325,6 +367,72 @@ def test_the_inspector_filters_and_sends(open_console: Open) -> None:
         page.wait_for_text("#raw-status", "not a JSON object")
 
 
+def test_an_event_can_be_copied_alone_or_with_the_others_shown(open_console: Open) -> None:
+    with open_console() as page:
+        allowed = {"permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]}
+        page.driver.execute_cdp_cmd("Browser.grantPermissions", allowed)
+        page.type("#message", "hello\n")
+        page.wait_for("the reply", lambda: "response.done" in page.events())
+        page.click("#tab-events")
+        page.type("#event-filter", "session.created")
+        page.click(".event:not([hidden]) summary")
+        page.wait_for_text(".event .payload button", "Copy")
+        page.click(".event .payload button")
+        page.wait_for_text(".event .payload button", "Copied")
+        copied = page.run("return navigator.clipboard.readText()")
+        assert json.loads(copied) == page.event("session.created")
+        page.click("#event-copy")
+        page.wait_for_text("#event-copy", "Copied")
+        lines = page.run("return navigator.clipboard.readText()").splitlines()
+        assert [json.loads(line)["type"] for line in lines] == ["session.created"]
+
+
+def test_it_is_used_by_keyboard_alone(open_console: Open) -> None:
+    with open_console() as page:
+        page.type("body", "\ue004")  # Tab: the link that skips to the message
+        assert page.run("return document.activeElement.className") == "skip"
+        page.type(".skip", "\n")
+        page.run("document.activeElement.blur()")
+        page.type("#message", "tell me a story\n")
+        page.wait_for("sound", lambda: "response.output_audio.delta" in page.events())
+        page.type("#message", "\ue00c")  # Escape: be silent
+        page.wait_for("the truncation", lambda: "conversation.item.truncated" in page.events())
+        tabs = [page.run("return document.querySelector('[aria-selected=true]').dataset.view")]
+        for key in ("\ue014", "\ue014", "\ue014", "\ue014", "\ue012", "\ue011"):
+            page.run("document.querySelector('[aria-selected=true]').focus()")
+            page.type("[role=tab][aria-selected=true]", key)  # right, left, Home
+            tabs.append(page.run("return document.activeElement.dataset.view"))
+        first = "settings"
+        assert tabs == [first, "events", "latency", "server", first, "server", first]
+
+
+def test_the_waveform_shows_both_voices_and_where_speech_was_detected(open_console: Open) -> None:
+    with open_console() as page:
+        page.click("#message")
+        page.type("#file", str(_FIXTURES / "weather.wav"))
+        page.wait_for_text(".bubble.assistant", "The report says:")
+
+        def colours() -> list[str]:
+            return page.run(
+                """
+                const { width, height } = document.querySelector("#waveform");
+                const copy = new OffscreenCanvas(width, height)
+                  .getContext("2d", { willReadFrequently: true });
+                copy.drawImage(document.querySelector("#waveform"), 0, 0);
+                const { data } = copy.getImageData(0, 0, width, height);
+                const seen = new Set();
+                for (let i = 0; i < data.length; i += 4) {
+                  if (data[i + 3] === 255) seen.add(`${data[i]},${data[i + 1]},${data[i + 2]}`);
+                  else if (data[i + 3] > 20) seen.add("shade");
+                }
+                return [...seen];
+                """
+            )
+
+        for colour in ("59,91,219", "12,133,113", "shade"):
+            page.wait_for(colour, lambda colour=colour: colour in colours())
+
+
 def test_it_speaks_chinese_and_goes_dark(open_console: Open) -> None:
     with open_console() as page:
         page.click("#language")
@@ -342,7 +450,7 @@ def test_a_phone_shows_one_view_at_a_time_and_nothing_too_wide(open_console: Ope
     with open_console() as page:
         size = {"width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": True}
         page.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-        for view in ("talk", "settings", "events", "latency"):
+        for view in ("talk", "settings", "events", "latency", "server"):
             page.click(f"#tab-{view}")
             shown = page.run(
                 "return [...document.querySelectorAll('.view')]"

@@ -11,6 +11,7 @@ import soundfile
 
 from tests.clients.conversation import Clip
 from tests.clients.gateway import Gateway, running_gateway
+from tests.clients.matrix import EVIDENCE
 
 _FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
 _SPEECH_MS = {"hello": (312, 1122), "story": (334, 1326), "weather": (226, 1630)}
@@ -24,6 +25,16 @@ _STAND_INS = {
     "en_cards_long": "weather",
     "en_weather": "weather",
 }
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
+    """A test must prove what the compatibility table says of it."""
+    EVIDENCE.clear()
+    outcome = yield
+    name = item.name.partition("[")[0]
+    assert EVIDENCE.missing(f"{item.path.name}::{name}") == []
+    return outcome
 
 
 @pytest.fixture(scope="session")

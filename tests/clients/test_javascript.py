@@ -33,13 +33,22 @@ from tests.clients.javascript import (
     missing_in_a_browser,
     running_client,
 )
+from tests.clients.matrix import EVIDENCE
 from tests.clients.wiretap import Wire, tapped
+from tests.e2e.mcp_server import McpServer
 from tests.harness import realtime_url
 from tests.oracle import Dialect, Oracle
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
 
 Clips = Callable[[str], Clip]
+
+_LEGACY = "openai-realtime-api, the legacy client"
+_AGENTS = "openai-agents for JavaScript"
+_NODE: dict[Dialect, str] = {
+    "ga": "openai-node over TLS, GA",
+    "beta": "openai-node over TLS, beta",
+}
 
 SEMANTIC_SILENCE_MS = None
 """The agents SDK asks for `semantic_vad`, where a model judges when a turn ends."""
@@ -63,7 +72,7 @@ async def test_legacy_client(
     gateway: Gateway, clip: Clips, story_clip: Clip, tmp_path: Path
 ) -> None:
     async with (
-        tapped(gateway.port, "beta") as tap,
+        tapped(gateway.port, "beta", _LEGACY) as tap,
         running_client(
             "legacy_client.mjs", f"ws://127.0.0.1:{tap.port}/v1/realtime", folder=tmp_path
         ) as client,
@@ -97,7 +106,7 @@ async def test_legacy_client(
 
 async def test_agents(gateway: Gateway, clip: Clips, story_clip: Clip, tmp_path: Path) -> None:
     async with (
-        tapped(gateway.port, "ga") as tap,
+        tapped(gateway.port, "ga", _AGENTS) as tap,
         running_client(
             "agents_client.mjs", realtime_url(tap.port), "test-key", folder=tmp_path
         ) as client,
@@ -129,7 +138,7 @@ async def test_agents(gateway: Gateway, clip: Clips, story_clip: Clip, tmp_path:
 
 async def test_legacy_client_by_hand(patient_gateway: Gateway, clip: Clips, tmp_path: Path) -> None:
     async with (
-        tapped(patient_gateway.port, "beta") as tap,
+        tapped(patient_gateway.port, "beta", _LEGACY) as tap,
         running_client(
             "legacy_client.mjs",
             f"ws://127.0.0.1:{tap.port}/v1/realtime",
@@ -160,7 +169,7 @@ async def test_legacy_client_by_hand(patient_gateway: Gateway, clip: Clips, tmp_
 
 async def test_agents_by_hand(patient_gateway: Gateway, clip: Clips, tmp_path: Path) -> None:
     async with (
-        tapped(patient_gateway.port, "ga") as tap,
+        tapped(patient_gateway.port, "ga", _AGENTS) as tap,
         running_client(
             "agents_client.mjs", realtime_url(tap.port), "test-key", "by-hand", folder=tmp_path
         ) as client,
@@ -177,7 +186,7 @@ async def test_agents_in_a_browser(locked_gateway: Gateway, clip: Clips, tmp_pat
         minted = (await http.post(url, json={"session": session})).json()
     assert minted["value"].startswith("ek_")
     async with (
-        tapped(locked_gateway.port, "ga") as tap,
+        tapped(locked_gateway.port, "ga", f"{_AGENTS} in a browser") as tap,
         running_client(
             "agents_client.mjs",
             realtime_url(tap.port),
@@ -195,6 +204,56 @@ async def test_agents_in_a_browser(locked_gateway: Gateway, clip: Clips, tmp_pat
     head = handshake.lower()
     assert "authorization:" not in head
     assert f"openai-insecure-api-key.{minted['value']}".lower() in head
+
+
+@pytest.mark.parametrize("approval", ["never", "always"])
+async def test_agents_with_a_hosted_mcp_server(
+    tmp_path: Path, patient_script: Path, approval: str
+) -> None:
+    """A tool that the gateway runs; the SDK lists it, is asked for approval, and asks for more."""
+    with running_gateway(
+        tmp_path,
+        SCRIPT_FILE=str(patient_script),
+        MCP_ALLOWED_HOSTS="127.0.0.1",
+        MCP_ALLOW_PRIVATE="true",
+    ) as gateway:
+        async with (
+            McpServer().running() as server,
+            tapped(gateway.port, "ga", _AGENTS) as tap,
+            running_client(
+                *("agents_client.mjs", realtime_url(tap.port), "test-key", "by-hand"),
+                json.dumps(
+                    {
+                        "serverLabel": "weather",
+                        "serverUrl": f"http://127.0.0.1:{server.port}/mcp",
+                        "requireApproval": approval,
+                    }
+                ),
+                folder=tmp_path,
+            ) as client,
+        ):
+            wire = await tap.connected()
+            await wire.wait_for("mcp_list_tools.completed")
+            await client.type("what is the weather in Oslo")
+            calling = await expect_reply(wire)
+            report = await expect_reply(wire)
+            items = await client.end()
+        assert gateway.complaints() == []
+    assert server.calls == ["get_weather"]
+    (tools,) = client.reported("mcpTools")
+    assert "get_weather" in tools
+    (call,) = client.reported("mcpCall")
+    assert (call["name"], call["status"]) == ("get_weather", "completed")
+    assert "sunny in Oslo" in call["output"]
+    assert client.reported("asked") == (["get_weather"] if approval == "always" else [])
+    assert client.reported("error") == []
+    assert wire.events_of("error") == []
+    kinds = [item["type"] for item in calling.response["output"]]
+    assert kinds == ["mcp_approval_request" if approval == "always" else "mcp_call"]
+    assert "sunny in Oslo" in report.transcript
+    requests = ["mcp_approval_request"] if approval == "always" else []
+    assert [item["type"] for item in items] == ["message", *requests, "mcp_call", "message"]
+    assert items[-1]["content"][0]["transcript"] == report.transcript
 
 
 async def _agents_by_hand(wire: Wire, client: JavaScriptClient, clip: Clip) -> None:
@@ -304,6 +363,8 @@ async def _node(
         yield wire, client
         await client.end()
     wire.oracle.assert_clean()
+    name = f"{_NODE[dialect]} in a browser" if "browser" in arguments else _NODE[dialect]
+    EVIDENCE.add(name, (entry.event for entry in wire.received))
 
 
 async def test_openai_node(

@@ -150,7 +150,7 @@ async def _calling(gateway: Gateway, turn_detection: ServerVad | None) -> AsyncG
     """Run a session on the gateway until the end of the block."""
     async with (
         # Its handshake does not tell the dialect; its first session.update does.
-        tapped(gateway.port, "ga", marked=False) as tap,
+        tapped(gateway.port, "ga", "LiveKit's plugin in an AgentSession", marked=False) as tap,
         _session(tap, turn_detection) as call,
     ):
         yield call

@@ -105,7 +105,7 @@ async def test_spoken_conversation_with_tool_and_barge_in(
 
     agent = RealtimeAgent(name="assistant", instructions="Be brief.", tools=[get_weather])
     forward, weather = clip("en_go_forward"), clip("en_weather")
-    async with tapped(gateway.port, "ga") as tap:
+    async with tapped(gateway.port, "ga", "openai-agents for Python") as tap:
         session = await RealtimeRunner(agent).run(
             model_config={"url": realtime_url(tap.port), "api_key": "test-key"}
         )
@@ -195,7 +195,7 @@ async def test_by_hand(patient_gateway: Gateway, clip: Callable[[str], Clip]) ->
         return "sunny and 21 degrees"
 
     agent = RealtimeAgent(name="assistant", instructions="Be brief.", tools=[get_weather])
-    async with tapped(patient_gateway.port, "ga") as tap:
+    async with tapped(patient_gateway.port, "ga", "openai-agents for Python") as tap:
         session = await RealtimeRunner(agent).run(
             model_config={
                 "url": realtime_url(tap.port),

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import pytest
 from loguru import logger
 from pipecat.frames.frames import (
     ErrorFrame,
@@ -47,6 +48,7 @@ from tests.clients.conversation import (
 from tests.clients.gateway import Gateway
 from tests.clients.wiretap import tapped
 
+_CLIENT = "Pipecat's OpenAIRealtimeLLMService"
 _RATE_HZ = 24_000
 
 
@@ -70,6 +72,7 @@ class _Loudspeaker(BaseOutputTransport):
 
 @dataclass(slots=True)
 class _Bot:
+    service: OpenAIRealtimeLLMService
     worker: PipelineWorker
     context: LLMContext
     loudspeaker: _Loudspeaker
@@ -133,7 +136,7 @@ async def _running_bot(
         Pipeline([user, service, loudspeaker, assistant]),
         params=PipelineParams(audio_in_sample_rate=_RATE_HZ, audio_out_sample_rate=_RATE_HZ),
     )
-    bot = _Bot(worker, context, loudspeaker)
+    bot = _Bot(service, worker, context, loudspeaker)
 
     @worker.event_handler("on_pipeline_error")
     async def on_pipeline_error(worker: PipelineWorker, frame: ErrorFrame) -> None:
@@ -173,14 +176,17 @@ async def test_spoken_conversation_with_tool_and_barge_in(
     try:
         async with (
             # The handshake of this client tells nothing; its first session.update does.
-            tapped(gateway.port, "ga", marked=False) as tap,
+            tapped(gateway.port, "ga", _CLIENT, marked=False) as tap,
             _running_bot(tap.port, get_weather) as bot,
         ):
             wire = await tap.connected()
             await wire.wait_for("session.updated")
             async with Microphone.open(bot.hear, chunk_ms=20) as microphone:
+                # Pipecat sends typed messages that were there when it began, others it keeps.
+                bot.context.add_message({"role": "user", "content": "all is well"})
                 await bot.worker.queue_frame(LLMRunFrame())
                 greeting = await expect_reply(wire)
+                assert "all is well" in greeting.transcript
                 await microphone.say(weather)
                 asked = await expect_user_turn(wire, weather)
                 calling = await expect_reply(wire)
@@ -202,7 +208,8 @@ async def test_spoken_conversation_with_tool_and_barge_in(
     assert (bot.errors, complaints) == ([], [])
     (call,) = calling.response["output"]
     assert (call["type"], cities) == ("function_call", ["paris"])
-    said = bot.messages
+    typed, *said = bot.messages
+    assert typed == ("user", "all is well")
     # The user has spoken into two replies, of which Pipecat keeps what it has begun to play.
     for position, reply in ((0, greeting), (-3, cancelled)):
         role, words = said.pop(position)
@@ -223,7 +230,7 @@ async def test_spoken_conversation_with_tool_and_barge_in(
     ]
 
 
-async def test_typed_turn_cancel_and_push_to_talk(
+async def test_cancel_push_to_talk_and_wrong_event(
     patient_gateway: Gateway, clip: Callable[[str], Clip]
 ) -> None:
     cities: list[str] = []
@@ -239,15 +246,23 @@ async def test_typed_turn_cancel_and_push_to_talk(
 
     weather = clip("en_weather")
     async with (
-        tapped(patient_gateway.port, "ga", marked=False) as tap,
+        tapped(patient_gateway.port, "ga", _CLIENT, marked=False) as tap,
         _running_bot(tap.port, get_weather, turn_detection=False) as bot,
     ):
         wire = await tap.connected()
         await wire.wait_for("session.updated")
-        message: Any = {"role": "user", "content": "tell me a story"}
-        await bot.worker.queue_frame(LLMMessagesAppendFrame([message], run_llm=True))
+        # The one request of this client that may be refused without an end to its session.
+        with pytest.raises(Exception, match="item_of_nobody"):
+            await bot.service.retrieve_conversation_item("item_of_nobody")
+        assert len(wire.events_of("error")) == 1
+
+        story_wanted: Any = {"role": "user", "content": "tell me a story"}
+        await bot.worker.queue_frame(LLMMessagesAppendFrame([story_wanted], run_llm=True))
         story = await wire.wait_for("response.created")
-        delta = await wire.wait_for("response.output_audio.delta")
+        delta = await wire.wait_for(
+            "response.output_audio.delta",
+            where=lambda event: event["response_id"] == story["response"]["id"],
+        )
         await listen(700)
 
         # Holding the key clears, cancels and truncates; releasing it commits and asks.
@@ -268,7 +283,7 @@ async def test_typed_turn_cancel_and_push_to_talk(
     assert (call["type"], cities) == ("function_call", ["paris"])
     assert "sunny and 21 degrees" in report.transcript
     # The second time there was nothing to cancel, which it knows by the code of the error.
-    assert {event["error"]["code"] for event in wire.events_of("error")} == {
+    assert {event["error"]["code"] for event in wire.events_of("error")[1:]} == {
         "response_cancel_not_active"
     }
     assert bot.errors == []

@@ -16,6 +16,7 @@ import pytest
 
 from tests.clients.conversation import Clip
 from tests.clients.gateway import Gateway
+from tests.clients.matrix import EVIDENCE
 from tests.harness import BYTES_PER_MS, CollectedResponse, RealtimeClient, realtime_url
 from tests.oracle import WireEvent
 
@@ -166,6 +167,7 @@ async def _console(gateway: Gateway) -> AsyncGenerator[_Console]:
         await console.update_session()
         await console.type("Hello!")
         yield console
+    EVIDENCE.add("Step-Realtime-Console's wire", client.events)
     library = _Library()
     for event in client.events:
         library.take(event)
@@ -210,6 +212,8 @@ async def test_greeting_and_push_to_talk(gateway: Gateway, clip: Clips) -> None:
         await console.send("response.cancel")
         error = (await client.wait_for("error"))["error"]
         assert (error["code"], error["message"]) == ("response_cancel_not_active", FORGIVEN)
+        await console.type("still here")
+        assert "still here" in _spoken(await client.collect_response())
 
 
 async def test_talk_key_interrupts_a_reply(gateway: Gateway, clip: Clips) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from audio_utils import G711, Float32, OutputEncoder, pcm16_to_float32
 from tests.clients.conversation import BOUNDS_TOLERANCE_MS, PREFIX_PADDING_MS, Clip
 from tests.clients.gateway import Gateway
+from tests.clients.matrix import EVIDENCE
 from tests.harness import BYTES_PER_MS, CollectedResponse, RealtimeClient, realtime_url
 from tests.oracle import WireEvent
 
@@ -29,6 +30,16 @@ _SESSION: dict[str, Any] = {
         "output": {"format": {"type": "audio/pcmu"}, "voice": "alloy"},
     },
     "instructions": "You are a helpful and bubbly assistant.",
+}
+_WEATHER_TOOL: dict[str, Any] = {
+    "type": "function",
+    "name": "get_weather",
+    "description": "Tell the weather of a city.",
+    "parameters": {
+        "type": "object",
+        "properties": {"city": {"type": "string"}},
+        "required": ["city"],
+    },
 }
 
 
@@ -108,6 +119,8 @@ async def test_call_with_barge_in(gateway: Gateway, clip: Callable[[str], Clip])
         echo = await client.collect_response()
         assert echo.status == "completed"
 
+        await _use_a_tool(client)
+
         # Typed, for on a narrow line the recogniser may not understand the request.
         await client.say_text("Tell me a story.")
         await client.create_response()
@@ -144,6 +157,7 @@ async def test_call_with_barge_in(gateway: Gateway, clip: Callable[[str], Clip])
         last = await client.collect_response()
         assert last.status == "completed"
         assert client.events_of("error") == []
+    EVIDENCE.add("the wire of Twilio's sample, µ-law", client.events)
     async with RealtimeClient.connect(realtime_url(gateway.port)) as client:
         wideband = await _greeting(client)
     assert greeting.transcript == wideband.transcript
@@ -158,6 +172,23 @@ async def _expect_turn(client: RealtimeClient, clip: Clip, began_ms: float) -> N
     end_ms = began_ms + clip.speech_end_ms + 500
     assert abs(started["audio_start_ms"] - max(start_ms, 0)) <= BOUNDS_TOLERANCE_MS
     assert abs(stopped["audio_end_ms"] - end_ms) <= BOUNDS_TOLERANCE_MS
+
+
+async def _use_a_tool(client: RealtimeClient) -> None:
+    """What those add who build on the sample: a tool, and its result sent back."""
+    await client.update_session(tools=[_WEATHER_TOOL])
+    await client.wait_for("session.updated")
+    await client.say_text("what is the weather in Oslo")
+    await client.create_response()
+    (call,) = (await client.collect_response()).calls
+    assert (call["name"], call["arguments"]) == ("get_weather", '{"city": "Oslo"}')
+    output = {"type": "function_call_output", "call_id": call["call_id"], "output": "sunny"}
+    await client.send({"type": "conversation.item.create", "item": output})
+    await client.create_response()
+    report = await client.collect_response()
+    assert report.status == "completed"
+    assert "sunny" in report.transcript
+    assert report.audio
 
 
 async def _greeting(client: RealtimeClient) -> CollectedResponse:

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from websockets.frames import OP_BINARY, OP_CONT, OP_TEXT, Frame
 from websockets.protocol import Protocol, Side
 
+from tests.clients.matrix import EVIDENCE
 from tests.harness import BYTES_PER_MS, Received
 from tests.oracle import Dialect, Oracle, WireEvent
 
@@ -180,13 +181,14 @@ async def _relay(
 
 @asynccontextmanager
 async def tapped(
-    gateway_port: int, dialect: Dialect, *, marked: bool = True
+    gateway_port: int, dialect: Dialect, client: str, *, marked: bool = True
 ) -> AsyncGenerator[Tap]:
     """Relay for one test; at the end, everything the server has sent must have been right.
 
     Args:
         gateway_port: Where the gateway listens.
         dialect: What it is expected to speak with these clients.
+        client: Who they are, for the table in `matrix`.
         marked: Whether their handshake tells their dialect; if not, `session.created` is bilingual.
     """
     tap = Tap(gateway_port, dialect, marked)
@@ -198,3 +200,4 @@ async def tapped(
         listener.close()
     for wire in tap.wires:
         wire.oracle.assert_clean(complete=False)
+        EVIDENCE.add(client, (entry.event for entry in wire.received))

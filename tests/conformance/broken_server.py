@@ -57,12 +57,16 @@ class Plant:
 
     touches_handshake = False
 
+    def heeds(self, offered: str) -> bool:
+        """Whether a subprotocol that is offered makes any difference."""
+        return True
+
     def subprotocol(self, offered: Sequence[str]) -> str | None:
         """What the handshake answers."""
         return "realtime" if "realtime" in offered else None
 
-    def opened(self, others: int) -> Iterable[Action]:
-        """The connection has opened beside `others` of the same fault."""
+    def opened(self, others: int, path: str) -> Iterable[Action]:
+        """The connection has opened, under a path with its query, beside `others` of the fault."""
         return ()
 
     def from_client(self, event: WireEvent) -> Iterable[Action]:
@@ -151,16 +155,17 @@ async def broken_server(
         beside = running.open.setdefault(fault, [])
         others = sum(other.state is State.OPEN for other in beside)
         beside.append(connection)
+        plant = plants[fault]()
         try:
             async with connect(
                 upstream + path,
                 additional_headers={k: v for k, v in headers.items() if k.lower() in _FORWARDED},
-                subprotocols=[Subprotocol(name) for name in offered if name] or None,
+                subprotocols=[Subprotocol(n) for n in offered if n and plant.heeds(n)] or None,
                 max_size=None,
                 compression=None,
                 proxy=None,
             ) as gateway:
-                await _relay(plants[fault](), others, connection, gateway)
+                await _relay(plant, plant.opened(others, path), connection, gateway)
         finally:
             beside.remove(connection)
 
@@ -172,7 +177,9 @@ async def broken_server(
         yield running
 
 
-async def _relay(plant: Plant, others: int, client: ServerConnection, gateway: object) -> None:
+async def _relay(
+    plant: Plant, opening: Iterable[Action], client: ServerConnection, gateway: object
+) -> None:
     sides = {"client": client, "server": gateway}
 
     async def act(actions: Iterable[Action]) -> None:
@@ -190,7 +197,7 @@ async def _relay(plant: Plant, others: int, client: ServerConnection, gateway: o
                 await act(plant.actions(sender, frame))
 
     with suppress(ConnectionClosed):
-        await act(plant.opened(others))
+        await act(opening)
     pumps = [asyncio.create_task(pump("client")), asyncio.create_task(pump("server"))]
     try:
         await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)

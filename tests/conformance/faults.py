@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import base64
-import itertools
 from collections.abc import Callable, Iterable, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
 from typing import Any
 
-from conformance.oracle import Dialect, WireEvent
+from conformance.oracle import WireEvent
 from tests.conformance.broken_server import Action, HangUp, Plant, to_client, to_server
-
-Change = Callable[[WireEvent], "WireEvent | list[WireEvent] | None"]
+from tests.conformance.missing_features import MISSING_FEATURES
+from tests.conformance.planting import (
+    Change,
+    Fault,
+    answers,
+    dropped,
+    fault,
+    fresh,
+    hears,
+    of_assistant,
+    only_if,
+    planted,
+    put,
+    refusal,
+    renamed,
+    says,
+    without,
+)
 
 _TRANSCRIPTION = "conversation.item.input_audio_transcription"
 _KNOWN = (
@@ -21,146 +35,6 @@ _KNOWN = (
     *("conversation.item.create", "conversation.item.retrieve", "conversation.item.truncate"),
     "conversation.item.delete",
 )
-_numbers = itertools.count(1)
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """One fault.
-
-    Attributes:
-        name: Also the first step of its path.
-        plant: Makes what is done to one connection.
-        fails: Ids of the checks and rules that must fail.
-        dialect: In which it is planted.
-        within: Sections whose connections it is planted into, all by default: what every
-            connection would show need not be shown by every one of them.
-        jobs: How many checks run at once.
-    """
-
-    name: str
-    plant: Callable[[], Plant]
-    fails: frozenset[str]
-    dialect: Dialect = "ga"
-    within: tuple[str, ...] = ()
-    jobs: int = 8
-
-
-# --- ways to plant --------------------------------------------------------------------------
-
-
-class _Says(Plant):
-    """The server says something else."""
-
-    def __init__(self, change: Change, kinds: tuple[str, ...]) -> None:
-        self._change, self._kinds = change, kinds
-
-    def from_server(self, event: WireEvent) -> Iterable[Action]:
-        if self._kinds and event.get("type") not in self._kinds:
-            return [to_client(event)]
-        changed = self._change(deepcopy(event))
-        return map(to_client, [changed] if isinstance(changed, dict) else changed or [])
-
-
-class _Hears(Plant):
-    """The server hears something else."""
-
-    def __init__(self, change: Change, kinds: tuple[str, ...]) -> None:
-        self._change, self._kinds = change, kinds
-
-    def from_client(self, event: WireEvent) -> Iterable[Action]:
-        if event.get("type") not in self._kinds:
-            return [to_server(event)]
-        changed = self._change(deepcopy(event))
-        return map(to_server, [changed] if isinstance(changed, dict) else changed or [])
-
-
-def says(*kinds: str, change: Change) -> Callable[[], Plant]:
-    """Server events of these types (all without any) are changed, multiplied or dropped."""
-    return lambda: _Says(change, kinds)
-
-
-def hears(*kinds: str, change: Change) -> Callable[[], Plant]:
-    """Client events of these types reach the server changed, multiplied or not at all."""
-    return lambda: _Hears(change, kinds)
-
-
-class _Answers(Plant):
-    """Some client events never reach the server; the proxy answers them."""
-
-    def __init__(self, kind: str, answer: Callable[[WireEvent], WireEvent | None]) -> None:
-        self._kind, self._answer = kind, answer
-
-    def from_client(self, event: WireEvent) -> Iterable[Action]:
-        answer = self._answer(event) if event.get("type") == self._kind else event
-        if answer is event:
-            return [to_server(event)]
-        return [] if answer is None else [to_client(answer)]
-
-
-def answers(kind: str, answer: Callable[[WireEvent], WireEvent | None]) -> Callable[[], Plant]:
-    """Client events of this type are answered by the proxy; returned unchanged they pass."""
-    return lambda: _Answers(kind, answer)
-
-
-def _set(path: str, value: Any) -> Change:
-    def change(event: WireEvent) -> WireEvent:
-        *parents, last = path.split(".")
-        target: Any = event
-        for step in parents:
-            target = target[int(step)] if step.isdigit() else target.get(step)
-            if target is None:
-                return event
-        if last in target:
-            target[last] = value
-        return event
-
-    return change
-
-
-def _without(path: str) -> Change:
-    def change(event: WireEvent) -> WireEvent:
-        *parents, last = path.split(".")
-        target: Any = event
-        for step in parents:
-            target = target.get(step)
-            if target is None:
-                return event
-        target.pop(last, None)
-        return event
-
-    return change
-
-
-def _drop(event: WireEvent) -> None:
-    return None
-
-
-def _error(event: WireEvent, code: str | None, message: str = "No.") -> WireEvent:
-    error = {
-        "type": "invalid_request_error",
-        "code": code,
-        "message": message,
-        "param": None,
-        "event_id": event.get("event_id"),
-    }
-    return {"type": "error", "event_id": f"event_planted_{next(_numbers)}", "error": error}
-
-
-def _planted(kind: str, **fields: Any) -> WireEvent:
-    return {"type": kind, "event_id": f"event_planted_{next(_numbers)}", **fields}
-
-
-def _renamed(old: str, new: str) -> Change:
-    return lambda event: {**event, "type": event["type"].replace(old, new)}
-
-
-def _only(condition: Callable[[WireEvent], bool], change: Change) -> Change:
-    return lambda event: change(event) if condition(event) else event
-
-
-def _of_assistant(event: WireEvent) -> bool:
-    return event["item"].get("role") == "assistant"
 
 
 # --- faults with a memory -------------------------------------------------------------------
@@ -193,7 +67,7 @@ class _AudioAfterDone(Plant):
         if event["type"] == "response.output_audio.delta":
             self._last = event
         elif self._last is not None and event.get("response", {}).get("status") == "cancelled":
-            yield to_client({**self._last, "event_id": f"event_planted_{next(_numbers)}"})
+            yield to_client(fresh(self._last))
 
 
 class _Unasked(Plant):
@@ -213,7 +87,7 @@ class _Unasked(Plant):
             case "conversation.item.done" if event["item"]["id"] == self._committed:
                 if not self._wanted:
                     yield to_client(
-                        _planted(
+                        planted(
                             f"{_TRANSCRIPTION}.completed",
                             item_id=self._committed,
                             content_index=0,
@@ -237,7 +111,7 @@ class _HalfApplied(Plant):
             self._skip += 1
             half = {"type": "realtime", "instructions": session["instructions"]}
             yield to_server({"type": "session.update", "session": half})
-            yield to_client(_error(event, "decimal_above_max_value"))
+            yield to_client(refusal(event, "decimal_above_max_value"))
         else:
             yield to_server(event)
 
@@ -301,7 +175,7 @@ class _OneClient(Plant):
 
     touches_handshake = True
 
-    def opened(self, others: int) -> Iterable[Action]:
+    def opened(self, others: int, path: str) -> Iterable[Action]:
         return [HangUp(1008)] if others else []
 
 
@@ -311,7 +185,7 @@ class _EndsTwice(Plant):
     def from_server(self, event: WireEvent) -> Iterable[Action]:
         yield to_client(event)
         if event["type"] == "response.done":
-            yield to_client({**event, "event_id": f"event_planted_{next(_numbers)}"})
+            yield to_client(fresh(event))
 
 
 class _Greets(Plant):
@@ -319,7 +193,7 @@ class _Greets(Plant):
 
     def from_server(self, event: WireEvent) -> Iterable[Action]:
         if event["type"] == "session.created":
-            yield to_client(_planted("conversation.created", conversation={"id": "conv_1"}))
+            yield to_client(planted("conversation.created", conversation={"id": "conv_1"}))
         yield to_client(event)
 
 
@@ -522,7 +396,7 @@ class _Remembers(Plant):
     def from_client(self, event: WireEvent) -> Iterable[Action]:
         item_id = event.get("item_id", "item_nowhere")
         if event.get("type") == "conversation.item.delete" and item_id != "item_nowhere":
-            return [to_client(_planted("conversation.item.deleted", item_id=item_id))]
+            return [to_client(planted("conversation.item.deleted", item_id=item_id))]
         return [to_server(event)]
 
 
@@ -531,7 +405,7 @@ def _ok(event: WireEvent, code: str) -> bool:
 
 
 def _recode(code: str, new: str) -> Change:
-    return _only(lambda event: _ok(event, code), _set("error.code", new))
+    return only_if(lambda event: _ok(event, code), put("error.code", new))
 
 
 def _retyped(item: WireEvent) -> WireEvent:
@@ -561,69 +435,58 @@ _UPDATE, _UPDATED, _OPENED = "session.update", "session.updated", "session.creat
 _ASK, _ITEM = "response.create", "conversation.item.create"
 
 
-def _fault(
-    name: str,
-    plant: Callable[[], Plant],
-    *fails: str,
-    dialect: Dialect = "ga",
-    within: tuple[str, ...] = (),
-    jobs: int = 8,
-) -> Fault:
-    return Fault(name, plant, frozenset(fails), dialect, within, jobs)
-
-
 FAULTS: tuple[Fault, ...] = (
     # ids
-    _fault(
+    fault(
         "no-event-id",
-        says(_STARTED, change=_without("event_id")),
+        says(_STARTED, change=without("event_id")),
         "shapes/event-id",
     ),
-    _fault(
+    fault(
         "todo-event-ids",
-        says(_STARTED, change=_set("event_id", "event_TODO")),
+        says(_STARTED, change=put("event_id", "event_TODO")),
         "ordering/unique-event-ids",
     ),
-    _fault(
+    fault(
         "todo-predecessor",
-        says(_COMMITTED, change=_set("previous_item_id", "TODO")),
+        says(_COMMITTED, change=put("previous_item_id", "TODO")),
         "input-audio/commit-names-its-predecessor",
         "ordering/predecessors",
         "turn-detection/two-turns",
     ),
-    _fault(
+    fault(
         "empty-speech-item-id",
-        says(_STARTED, change=_set("item_id", "")),
+        says(_STARTED, change=put("item_id", "")),
         "input-audio/commit-under-detection",
         "ordering/speech-boundaries",
         "turn-detection/one-item-id",
     ),
-    _fault(
+    fault(
         "another-speech-item-id",
         _OneIdLess,
         "input-audio/commit-under-detection",
         "ordering/speech-boundaries",
         "turn-detection/one-item-id",
     ),
-    _fault(
+    fault(
         "client-ids-replaced",
         hears(_ITEM, change=_without_client_id),
         "items/client-ids-are-kept",
         "items/duplicate-id",
     ),
-    _fault(
+    fault(
         "error-names-no-event",
-        says("error", change=_set("error.event_id", None)),
+        says("error", change=put("error.event_id", None)),
         "errors/event-id-is-echoed",
     ),
-    _fault(
+    fault(
         "error-names-another",
-        says("error", change=_set("error.event_id", "event_x")),
+        says("error", change=put("error.event_id", "event_x")),
         "errors/event-id-is-echoed",
         "ordering/error-origins",
     ),
     # what is announced, and when
-    _fault(
+    fault(
         "session-created-second",
         _Greets,
         "connection/opens-with-session-created",
@@ -631,24 +494,24 @@ FAULTS: tuple[Fault, ...] = (
         "ordering/session-first",
         within=("connection",),
     ),
-    _fault(
+    fault(
         "no-item-done",
-        says(_DONE, change=_only(_of_assistant, _drop)),
+        says(_DONE, change=only_if(of_assistant, dropped)),
         "ordering/item-lifetime",
         "responses/audio-order",
         "responses/text-order",
         within=("responses",),
     ),
-    _fault(
+    fault(
         "no-user-item-done",
-        says(_DONE, change=_only(lambda e: not _of_assistant(e), _drop)),
+        says(_DONE, change=only_if(lambda e: not of_assistant(e), dropped)),
         "items/create-is-announced",
         "ordering/item-lifetime",
         within=("items", "responses"),
     ),
-    _fault(
+    fault(
         "no-item-added",
-        says(_ADDED, change=_only(_of_assistant, _drop)),
+        says(_ADDED, change=only_if(of_assistant, dropped)),
         "ordering/item-lifetime",
         "ordering/predecessors",
         "responses/audio-order",
@@ -656,9 +519,9 @@ FAULTS: tuple[Fault, ...] = (
         "responses/text-order",
         within=("responses",),
     ),
-    _fault(
+    fault(
         "no-output-item-added",
-        says(_OUT_ADDED, change=_drop),
+        says(_OUT_ADDED, change=dropped),
         "function-calls/call-order",
         "ordering/item-lifetime",
         "ordering/nesting-and-sums",
@@ -667,15 +530,15 @@ FAULTS: tuple[Fault, ...] = (
         "responses/text-order",
         within=("responses", "function-calls"),
     ),
-    _fault(
+    fault(
         "no-content-part",
-        says(_PART, "response.content_part.done", change=_drop),
+        says(_PART, "response.content_part.done", change=dropped),
         "ordering/nesting-and-sums",
         "responses/audio-order",
         "responses/text-order",
         within=("responses",),
     ),
-    _fault(
+    fault(
         "created-late",
         _CreatedLate,
         "ordering/item-lifetime",
@@ -686,13 +549,13 @@ FAULTS: tuple[Fault, ...] = (
         "responses/text-order",
         within=("responses",),
     ),
-    _fault(
+    fault(
         "done-twice",
         _EndsTwice,
         "ordering/response-lifetime",
         within=("responses",),
     ),
-    _fault(
+    fault(
         "cancelled-never-done",
         says(_ENDED, change=_cancel_without_end),
         "barge-in/interruption-is-answered",
@@ -708,19 +571,19 @@ FAULTS: tuple[Fault, ...] = (
         "responses/respond-after-cancel",
         "responses/silence-after-cancel",
     ),
-    _fault(
+    fault(
         "audio-after-done",
         _AudioAfterDone,
         "ordering/response-lifetime",
         "responses/silence-after-cancel",
     ),
-    _fault(
+    fault(
         "call-announced-complete",
         says(_OUT_ADDED, _ADDED, change=_announced_whole),
         "function-calls/call-order",
         "ordering/output-items",
     ),
-    _fault(
+    fault(
         "root-ignored",
         hears(_ITEM, change=_without_placement),
         "items/items-are-placed",
@@ -728,111 +591,111 @@ FAULTS: tuple[Fault, ...] = (
         "ordering/predecessors",
     ),
     # fields
-    _fault(
+    fault(
         "metadata-lost",
-        says(_CREATED, _ENDED, change=_set("response.metadata", None)),
+        says(_CREATED, _ENDED, change=put("response.metadata", None)),
         "out-of-band/adds-nothing",
         "responses/metadata-is-echoed",
     ),
-    _fault(
+    fault(
         "usage-lost",
-        says(_ENDED, change=_set("response.usage", None)),
+        says(_ENDED, change=put("response.usage", None)),
         "responses/usage",
         "shapes/response",
         within=("responses",),
     ),
-    _fault(
+    fault(
         "call-without-name",
-        says("response.function_call_arguments.done", change=_without("name")),
+        says("response.function_call_arguments.done", change=without("name")),
         "shapes/function-calls",
     ),
-    _fault(
+    fault(
         "transcript-without-usage",
-        says(f"{_TRANSCRIPTION}.completed", change=_without("usage")),
+        says(f"{_TRANSCRIPTION}.completed", change=without("usage")),
         "shapes/transcription",
         "transcription/transcript-usage",
     ),
-    _fault(
+    fault(
         "no-transcript-key",
         says(_ADDED, _DONE, change=_no_transcript_key),
         "input-audio/commit-makes-an-item",
         "shapes/items",
         "turn-detection/transcript-key",
     ),
-    _fault(
+    fault(
         "null-in-part",
-        says(_PART, change=_set("part.transcript", None)),
+        says(_PART, change=put("part.transcript", None)),
         "shapes/content-parts",
         "shapes/no-nulls",
     ),
-    _fault(
+    fault(
         "fractional-position",
         says(_STARTED, change=lambda e: {**e, "audio_start_ms": e["audio_start_ms"] + 0.5}),
         "shapes/input-audio",
     ),
-    _fault(
+    fault(
         "wall-clock-position",
         says(_STARTED, change=lambda e: {**e, "audio_start_ms": e["audio_start_ms"] + 1_700_000}),
         "ordering/positions",
         "turn-detection/positions",
     ),
-    _fault(
+    fault(
         "no-interrupt-response",
-        says(_UPDATED, change=_without("session.audio.input.turn_detection.interrupt_response")),
+        says(_UPDATED, change=without("session.audio.input.turn_detection.interrupt_response")),
         "session/response-switches-are-echoed",
         "session/turn-detection-is-merged",
         "shapes/session",
         within=("session",),
     ),
-    _fault(
+    fault(
         "session-in-part",
-        says(_UPDATED, change=_without("session.max_output_tokens")),
+        says(_UPDATED, change=without("session.max_output_tokens")),
         "session/update-is-answered",
         "shapes/session",
         within=("session",),
     ),
-    _fault(
+    fault(
         "expired-session",
-        says(_OPENED, change=_set("session.expires_at", 1_500_000_000)),
+        says(_OPENED, change=put("session.expires_at", 1_500_000_000)),
         "session/expires-in-the-future",
         within=("session",),
     ),
     # audio
-    _fault(
+    fault(
         "one-delta-over-1-mib",
         says(_AUDIO, change=_huge),
         "items/truncate-keeps-what-was-heard",
         "shapes/frames",
     ),
-    _fault(
+    fault(
         "odd-deltas",
         says(_AUDIO, change=_odd),
         "ordering/nesting-and-sums",
     ),
-    _fault(
+    fault(
         "words-lost",
         says(_WORDS, change=_shortened),
         "ordering/nesting-and-sums",
     ),
-    _fault(
+    fault(
         "ulaw-taken-for-pcm",
         _AssumesPcm,
         "input-audio/ulaw-is-measured",
         "turn-detection/ulaw-speech",
     ),
     # session.update
-    _fault(
+    fault(
         "update-half-applied",
         _HalfApplied,
         "session/wrong-update-changes-nothing",
     ),
-    _fault(
+    fault(
         "tools-forgotten",
         _Forgets,
         "session/update-is-partial",
         within=("session",),
     ),
-    _fault(
+    fault(
         "empty-instructions-skipped",
         hears(
             _UPDATE,
@@ -842,21 +705,22 @@ FAULTS: tuple[Fault, ...] = (
         ),
         "session/empty-instructions",
     ),
-    _fault(
+    fault(
         "semantic-vad-refused",
-        answers(_UPDATE, lambda e: _error(e, "invalid_value") if "semantic_vad" in str(e) else e),
+        answers(_UPDATE, lambda e: refusal(e, "invalid_value") if "semantic_vad" in str(e) else e),
         "session/semantic-vad",
         "turn-detection/semantic-turn",
     ),
-    _fault(
+    fault(
         "unknown-fields-refused",
         answers(
-            _UPDATE, lambda e: _error(e, "unknown_parameter") if "vendor_extension" in str(e) else e
+            _UPDATE,
+            lambda e: refusal(e, "unknown_parameter") if "vendor_extension" in str(e) else e,
         ),
         "errors/unknown-fields",
     ),
     # the input buffer and turn detection
-    _fault(
+    fault(
         "commit-ignored",
         answers("input_audio_buffer.commit", lambda e: None),
         "input-audio/clear-drops-the-audio",
@@ -873,42 +737,42 @@ FAULTS: tuple[Fault, ...] = (
         "transcription/committed-turn",
         "transcription/transcript-usage",
     ),
-    _fault(
+    fault(
         "commit-starts-response",
         hears("input_audio_buffer.commit", change=lambda e: [e, {"type": "response.create"}]),
         "input-audio/commit-starts-no-response",
     ),
-    _fault(
+    fault(
         "clear-only-acknowledged",
-        answers("input_audio_buffer.clear", lambda e: _planted("input_audio_buffer.cleared")),
+        answers("input_audio_buffer.clear", lambda e: planted("input_audio_buffer.cleared")),
         "input-audio/clear-drops-the-audio",
         within=("input-audio",),
     ),
-    _fault(
+    fault(
         "create-response-ignored",
         lambda: _IgnoresSwitch("create_response"),
         "turn-detection/no-response-unless-wanted",
         "turn-detection/two-turns",
     ),
-    _fault(
+    fault(
         "interrupt-response-ignored",
         lambda: _IgnoresSwitch("interrupt_response"),
         "barge-in/no-interruption-unless-wanted",
     ),
-    _fault(
+    fault(
         "detection-never-off",
         _AlwaysDetects,
         "input-audio/no-detection-when-off",
         within=("input-audio",),
     ),
-    _fault(
+    fault(
         "transcription-unasked",
         _Unasked,
         "ordering/transcription-on-request",
         "transcription/nothing-unasked",
     ),
     # items
-    _fault(
+    fault(
         "truncate-unacknowledged",
         answers("conversation.item.truncate", lambda e: None),
         "barge-in/truncation-follows",
@@ -918,12 +782,12 @@ FAULTS: tuple[Fault, ...] = (
         "items/truncate-past-the-end",
         "items/truncate-refused",
     ),
-    _fault(
+    fault(
         "truncate-past-end-refused",
         answers(
             "conversation.item.truncate",
             lambda e: (
-                _error(
+                refusal(
                     e, "invalid_value", "Audio content of 9250ms is already shorter than 57340ms"
                 )
                 if e["audio_end_ms"] > 60_000
@@ -932,63 +796,64 @@ FAULTS: tuple[Fault, ...] = (
         ),
         "items/truncate-past-the-end",
     ),
-    _fault(
+    fault(
         "truncate-fraction-refused",
         answers(
             "conversation.item.truncate",
-            lambda e: _error(e, "invalid_type") if e["audio_end_ms"] % 1 else e,
+            lambda e: refusal(e, "invalid_type") if e["audio_end_ms"] % 1 else e,
         ),
         "items/truncate-at-a-fraction",
     ),
-    _fault(
+    fault(
         "truncate-blanks-everything",
         _Blanks,
         "items/truncate-keeps-what-was-heard",
     ),
-    _fault(
+    fault(
         "retrieve-not-implemented",
-        answers("conversation.item.retrieve", lambda e: _error(e, "not_implemented")),
+        answers("conversation.item.retrieve", lambda e: refusal(e, "not_implemented")),
         "input-audio/committed-audio-is-retrieved",
         "items/retrieve",
         "items/retrieve-unknown",
         "items/truncate-keeps-what-was-heard",
     ),
-    _fault(
+    fault(
         "delete-only-acknowledged",
         _Remembers,
         "items/delete",
         "ordering/predecessors",
     ),
     # responses
-    _fault(
+    fault(
         "overrides-ignored",
-        hears(_ASK, change=_without("response")),
+        hears(_ASK, change=without("response")),
         "function-calls/no-call",
         "function-calls/tools-of-one-response",
         "out-of-band/adds-nothing",
         "out-of-band/is-cancelled-by-id",
         "out-of-band/runs-in-parallel",
+        "responses/instructions-have-an-effect",
         "responses/metadata-is-echoed",
         "responses/metadata-limits",
         "responses/overrides-hold-once",
         "responses/token-limit",
     ),
-    _fault(
+    fault(
         "token-limit-ignored",
-        hears(_ASK, change=_without("response.max_output_tokens")),
+        hears(_ASK, change=without("response.max_output_tokens")),
         "responses/token-limit",
     ),
-    _fault(
+    fault(
         "second-create-silent",
         says(
             "error",
-            change=_only(lambda e: _ok(e, "conversation_already_has_active_response"), _drop),
+            change=only_if(lambda e: _ok(e, "conversation_already_has_active_response"), dropped),
         ),
         "responses/one-at-a-time",
     ),
-    _fault(
+    fault(
         "cancel-not-implemented",
-        answers("response.cancel", lambda e: _error(e, "server_error", "not implemented")),
+        answers("response.cancel", lambda e: refusal(e, "server_error", "not implemented")),
         "ordering/item-lifetime",
         "ordering/response-lifetime",
         "out-of-band/is-cancelled-by-id",
@@ -999,43 +864,43 @@ FAULTS: tuple[Fault, ...] = (
         "responses/respond-after-cancel",
         "responses/silence-after-cancel",
     ),
-    _fault(
+    fault(
         "cancel-code",
         says("error", change=_recode("response_cancel_not_active", "invalid_value")),
         "responses/cancel-nothing",
     ),
-    _fault(
+    fault(
         "turn-detected-for-cancel",
         says(_ENDED, change=_reason("client_cancelled", "turn_detected")),
         "responses/cancel",
     ),
-    _fault(
+    fault(
         "client-cancelled-for-speech",
         says(_ENDED, change=_reason("turn_detected", "client_cancelled")),
         "barge-in/speech-cancels",
     ),
-    _fault(
+    fault(
         "cut-items-completed",
         says(_DONE, _OUT_DONE, _ENDED, change=_complete_items),
         "barge-in/speech-cancels",
         "responses/cancel",
     ),
-    _fault(
+    fault(
         "goes-on-after-result",
         hears(_ITEM, change=_goes_on),
         "function-calls/result-starts-nothing",
     ),
-    _fault(
+    fault(
         "tool-choice-none-ignored",
         hears(_ASK, change=_forced_tool),
         "function-calls/no-call",
     ),
-    _fault(
+    fault(
         "out-of-band-refused",
         answers(
             _ASK,
             lambda e: (
-                _error(e, "invalid_value")
+                refusal(e, "invalid_value")
                 if e.get("response", {}).get("conversation") == "none"
                 else e
             ),
@@ -1045,26 +910,26 @@ FAULTS: tuple[Fault, ...] = (
         "out-of-band/runs-in-parallel",
         "out-of-band/takes-input",
     ),
-    _fault(
+    fault(
         "out-of-band-ignored",
-        hears(_ASK, change=_without("response.conversation")),
+        hears(_ASK, change=without("response.conversation")),
         "out-of-band/adds-nothing",
         "out-of-band/is-cancelled-by-id",
         "out-of-band/runs-in-parallel",
     ),
     # errors and endings
-    _fault(
+    fault(
         "bad-json-ends-session",
         lambda: _DiesOf(str),
         "errors/not-an-object",
         "errors/not-json",
     ),
-    _fault(
+    fault(
         "binary-frame-ends-session",
         lambda: _DiesOf(bytes),
         "errors/binary-frame",
     ),
-    _fault(
+    fault(
         "errors-end-session",
         _DiesOfErrors,
         "errors/binary-frame",
@@ -1093,7 +958,7 @@ FAULTS: tuple[Fault, ...] = (
         "responses/one-at-a-time",
         "session/wrong-update-changes-nothing",
     ),
-    _fault(
+    fault(
         "unknown-event-silent",
         _Silent,
         "errors/event-id-is-echoed",
@@ -1101,34 +966,34 @@ FAULTS: tuple[Fault, ...] = (
         "errors/unknown-event",
         "errors/unknown-event-code",
     ),
-    _fault(
+    fault(
         "error-without-param",
-        says("error", change=_without("error.param")),
+        says("error", change=without("error.param")),
         "errors/missing-field",
         "errors/out-of-range",
         "errors/unknown-event-code",
         "errors/wrong-type",
         "shapes/error",
     ),
-    _fault(
+    fault(
         "empty-commit-code",
         says("error", change=_recode("input_audio_buffer_commit_empty", "commit_failed")),
         "input-audio/empty-commit",
     ),
     # the handshake
-    _fault(
+    fault(
         "no-subprotocol",
         _NoSubprotocol,
         "connection/answers-the-realtime-subprotocol",
         within=("connection",),
     ),
-    _fault(
+    fault(
         "key-subprotocol",
         _SecretSubprotocol,
         "connection/answers-the-realtime-subprotocol",
         within=("connection",),
     ),
-    _fault(
+    fault(
         "one-client-only",
         _OneClient,
         "connection/serves-several-at-once",
@@ -1137,58 +1002,58 @@ FAULTS: tuple[Fault, ...] = (
         within=("connection",),
     ),
     # the dialects
-    _fault(
+    fault(
         "beta-audio-in-ga",
-        says(_AUDIO, change=_renamed("output_audio", "audio")),
+        says(_AUDIO, change=renamed("output_audio", "audio")),
         "dialect-purity/event-names",
     ),
-    _fault(
+    fault(
         "item-created-in-ga",
-        says(_ADDED, change=_renamed(".added", ".created")),
+        says(_ADDED, change=renamed(".added", ".created")),
         "dialect-purity/event-names",
         within=("items", "responses"),
     ),
-    _fault(
+    fault(
         "flat-voice-in-ga",
         says(_UPDATED, change=lambda e: {**e, "session": {**e["session"], "voice": "alloy"}}),
         "dialect-purity/fields",
         within=("session",),
     ),
-    _fault(
+    fault(
         "beta-content-in-ga",
         says(_OUT_DONE, _DONE, change=lambda e: {**e, "item": _retyped(e["item"])}),
         "dialect-purity/content-types",
         "ordering/nesting-and-sums",
         within=("responses",),
     ),
-    _fault(
+    fault(
         "ga-audio-in-beta",
-        says("response.audio.delta", change=_renamed(".audio.", ".output_audio.")),
+        says("response.audio.delta", change=renamed(".audio.", ".output_audio.")),
         "dialect-purity/event-names",
         dialect="beta",
     ),
-    _fault(
+    fault(
         "ga-session-in-beta",
         says(_UPDATED, change=lambda e: {**e, "session": {**e["session"], "type": "realtime"}}),
         "dialect-purity/fields",
         dialect="beta",
         within=("session",),
     ),
-    _fault(
+    fault(
         "no-object-in-beta",
-        says("conversation.item.created", change=_without("item.object")),
+        says("conversation.item.created", change=without("item.object")),
         "items/retrieve",
         "ordering/item-lifetime",
         "shapes/items",
         dialect="beta",
         within=("items", "responses"),
     ),
-    _fault(
+    fault(
         "item-done-in-beta",
         says(
             "response.output_item.done",
             change=lambda e: [
-                _planted("conversation.item.done", item=e["item"], previous_item_id=None),
+                planted("conversation.item.done", item=e["item"], previous_item_id=None),
                 e,
             ],
         ),
@@ -1199,4 +1064,5 @@ FAULTS: tuple[Fault, ...] = (
         dialect="beta",
         within=("responses",),
     ),
+    *MISSING_FEATURES,
 )

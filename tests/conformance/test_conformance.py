@@ -19,11 +19,16 @@ from tests.conformance.faults import FAULTS, Fault
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-_NEEDS_A_KEY = {"connection/takes-the-key-from-the-subprotocol", "connection/refuses-a-wrong-key"}
+_TAKES_THE_KEY = "connection/takes-the-key-from-the-subprotocol"
+_REFUSES_A_WRONG_KEY = "connection/refuses-a-wrong-key"
+_NEEDS_A_KEY = {_TAKES_THE_KEY, _REFUSES_A_WRONG_KEY}
+_NEVER_FAILED = {"connection/answers-the-close"}
+"""The library that the proxy is made of answers a close by itself, and always rightly."""
 _SOUND = "none"
 _BATCH = 28
 _FAULTS_AT_ONCE = 6
 _BROKEN_PACE = Pace(timeout_s=4, settle_s=0.8, realtime=False)
+_PATIENT_PACE = Pace(timeout_s=15, settle_s=0.8, realtime=False)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -75,19 +80,24 @@ async def test_each_fault_fails_what_it_should(
 ) -> None:
     slots = asyncio.Semaphore(_FAULTS_AT_ONCE)
 
-    async def failures(fault: Fault) -> list[str]:
+    async def failures(fault: Fault) -> dict[str, str]:
         async with slots:
-            return await _failures(fault, broken, healthy)
+            return await _failures(fault, broken, healthy, _BROKEN_PACE)
 
     outcomes = await asyncio.gather(*map(failures, faults))
-    failed = dict(zip([fault.name for fault in faults], outcomes, strict=True))
-    assert failed == {fault.name: sorted(fault.fails) for fault in faults}
+    for fault, outcome in zip(faults, outcomes, strict=True):
+        # Most faults show by what does not come, so little is waited for. A busy machine may need
+        # more: what went otherwise than expected is tried once more, alone and with patience.
+        if outcome.keys() != fault.fails:
+            outcome = await _failures(fault, broken, healthy, _PATIENT_PACE)
+        unexpected = {k: why for k, why in outcome.items() if k not in fault.fails}
+        assert (fault.name, unexpected, fault.fails - outcome.keys()) == (fault.name, {}, set())
 
 
 async def _failures(
-    fault: Fault, broken: BrokenServer, healthy: dict[Dialect, DialectReport]
-) -> list[str]:
-    """The checks and rules that fail with a fault.
+    fault: Fault, broken: BrokenServer, healthy: dict[Dialect, DialectReport], pace: Pace
+) -> dict[str, str]:
+    """The checks and rules that fail with a fault, and how.
 
     Only the checks on whose connections the fault changes anything are made again.
     """
@@ -98,15 +108,38 @@ async def _failures(
         if any(touches(fault.plant, connection.log) for connection in traffic[check.id])
     ]
     report = await run(
-        target(broken.url(fault.name), pace=_BROKEN_PACE),
+        target(broken.url(fault.name), pace=pace),
         fault.dialect,
         checks=checks,
         jobs=fault.jobs,
     )
-    return sorted(result.id for result in report.failed)
+    return {result.id: result.explanation for result in report.failed}
+
+
+async def test_an_open_door_is_no_lock(gateway_url: str) -> None:
+    address = target(f"{gateway_url}/v1/realtime", api_key=API_KEY, pace=_BROKEN_PACE)
+    report = await run(address, "ga", sections=["connection"])
+    assert [result.id for result in report.failed] == [_REFUSES_A_WRONG_KEY]
+
+
+class _DeafToKeys(Plant):
+    """The server reads the key from the header only."""
+
+    def heeds(self, offered: str) -> bool:
+        return not offered.startswith("openai-insecure-api-key.")
+
+
+async def test_a_key_that_browsers_cannot_send_is_noticed() -> None:
+    async with (
+        scripted_gateway(api_key=API_KEY) as url,
+        broken_server(url, {"deaf": _DeafToKeys}) as broken,
+    ):
+        address = target(broken.url("deaf"), api_key=API_KEY, pace=_BROKEN_PACE)
+        report = await run(address, "ga", checks=[CHECKS[_TAKES_THE_KEY]])
+    assert [result.id for result in report.failed] == [_TAKES_THE_KEY]
 
 
 async def test_what_can_fail_has_been_seen_to_fail() -> None:
-    rules = {rule.id for rule in RULES}
-    never = (CHECKS.keys() | rules) - {check_id for fault in FAULTS for check_id in fault.fails}
-    assert len(never) < len(CHECKS) // 3, sorted(never)
+    seen = {check_id for fault in FAULTS for check_id in fault.fails} | _NEEDS_A_KEY
+    never = (CHECKS.keys() | {rule.id for rule in RULES}) - seen
+    assert never == _NEVER_FAILED

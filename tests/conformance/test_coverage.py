@@ -9,13 +9,14 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+import pytest_asyncio
 
 from conformance.audio import silence
 from conformance.oracle import Dialect, WireEvent
 from conformance.oracle.required_keys import REQUIRED
 from conformance.oracle.schema import event_types
 from conformance.runner import DialectReport
-from protocol import CLIENT_EVENT_TYPES
+from protocol import CLIENT_EVENT_TYPES, PLAYBACK_CLEAR
 from tests.coverage_table import BOTH, CLIENT_ROWS, SERVER_ROWS, ClientRow, ServerRow
 from tests.e2e.gateway import run_gateway
 from tests.e2e.wire import MANUAL, TEXT, ask, configure, fields, lives
@@ -36,6 +37,13 @@ def _cases() -> list[Any]:
         for row in CLIENT_ROWS
         for dialect in row.dialects
     ]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def playing_url() -> AsyncGenerator[str]:
+    """Where a gateway listens that keeps the time of the playback."""
+    async with run_gateway(session={"playback": "server"}) as gateway:
+        yield f"ws://127.0.0.1:{gateway.port}"
 
 
 @asynccontextmanager
@@ -89,15 +97,21 @@ async def _sample(client: RealtimeClient, row: ClientRow) -> WireEvent:
             await client.create_response(**fields(dialect, modalities=["audio", "text"]))
             await client.wait_for("response.created")
             return fresh
+        case "output_audio_buffer.clear" if row.playback == "server":
+            await client.say_text("Tell me a story.")
+            await client.create_response(**fields(dialect, modalities=["audio", "text"]))
+            await client.wait_for("output_audio_buffer.started")
+            return fresh
         case _:
             return fresh
 
 
 @pytest.mark.parametrize(("row", "dialect"), _cases())
 async def test_a_client_event_is_answered_as_the_table_says(
-    gateway_url: str, row: ClientRow, dialect: Dialect
+    gateway_url: str, playing_url: str, row: ClientRow, dialect: Dialect
 ) -> None:
-    async with _connected(gateway_url, row, dialect) as client:
+    url = playing_url if row.playback == "server" else gateway_url
+    async with _connected(url, row, dialect) as client:
         event = await _sample(client, row)
         since = len(client.events)
         event_id = await client.send(event)
@@ -121,7 +135,7 @@ async def test_every_client_event_has_a_row(dialect: Dialect) -> None:
     rows = {row.event for row in CLIENT_ROWS if dialect in row.dialects}
     assert rows == {
         *CLIENT_EVENT_TYPES,
-        "output_audio_buffer.clear",
+        PLAYBACK_CLEAR,
         "transcription_session.update",
     }
 

@@ -10,6 +10,7 @@ import protocol as p
 from core import messages as m
 from core.machine import Machine, Output
 from core.policy import Policy
+from core.rate_limits import Limiter
 from protocol import (
     Cancelled,
     ErrorEvent,
@@ -48,7 +49,12 @@ TRANSCRIBED = {"audio": {"input": {"transcription": {"model": "whisper-1"}}}}
 class Core:
     """Drives a `Machine`; ids are `item_1`, `resp_1`, … counted per prefix."""
 
-    def __init__(self, policy: Policy | None = None, settings: Session | None = None) -> None:
+    def __init__(
+        self,
+        policy: Policy | None = None,
+        settings: Session | None = None,
+        limiter: Limiter | None = None,
+    ) -> None:
         counts: Counter[str] = Counter()
 
         def new_id(prefix: str) -> str:
@@ -61,6 +67,7 @@ class Core:
             conversation_id="conv_1",
             policy=policy or Policy(),
             new_id=new_id,
+            limiter=limiter,
         )
         self.log: list[Output] = list(self.machine.start())
 
@@ -80,14 +87,20 @@ class Core:
 
     def wait(self, seconds: float) -> list[str]:
         """Let time pass, calling the timer whenever it is due."""
-        end = self.now + seconds
-        outputs: list[Output] = []
-        while (due := self.machine.next_deadline(self.now)) is not None and due <= end:
-            self.now = max(due, self.now)
-            outputs += self.machine.handle_timer(self.now)
+        end, seen = self.now + seconds, len(self.log)
+        while self.tick(end):
+            pass
         self.now = end
-        self.log += outputs
-        return [brief(output) for output in outputs]
+        return [brief(output) for output in self.log[seen:]]
+
+    def tick(self, end: float) -> bool:
+        """Call the timer once when it is due, `end` at the latest; False when it is not."""
+        due = self.machine.next_deadline(self.now)
+        if due is None or due > end:
+            return False
+        self.now = max(due, self.now)
+        self.log += self.machine.handle_timer(self.now)
+        return True
 
     def update(self, patch: dict[str, Any]) -> list[str]:
         """A `session.update` with this GA-shaped patch."""
@@ -187,8 +200,11 @@ def brief(output: Output) -> str:
             return f"> feed {len(output.pcm) // 48}ms"
         case m.OpenSegment():
             return f"> open {output.item_id} {len(output.pcm) // 48}ms"
+        case m.SettleSegment():
+            return f"> settle {output.item_id} {output.sample // SAMPLES_PER_MS}ms"
         case m.CloseSegment():
-            return f"> close {output.item_id}"
+            settled = "" if output.settled_at is None else " as settled"
+            return f"> close {output.item_id}{settled}"
         case m.DropSegment():
             return f"> drop {output.item_id}"
         case m.StartResponse():
@@ -223,6 +239,9 @@ def brief(output: Output) -> str:
             return (
                 f"transcription.completed {output.item_id} {output.transcript!r} {output.seconds}s"
             )
+        case p.TranscriptionSegment():
+            span = f"{output.start}-{output.end}s"
+            return f"transcription.segment {output.item_id} {output.speaker} {span} {output.text!r}"
         case p.TranscriptionFailed():
             return f"transcription.failed {output.item_id} {output.code}"
         case p.InputAudioCommitted():
@@ -236,6 +255,15 @@ def brief(output: Output) -> str:
         case p.TimeoutTriggered():
             span = f"{output.audio_start_ms}-{output.audio_end_ms}ms"
             return f"timeout_triggered {output.item_id} {span}"
+        case p.PlaybackStarted() | p.PlaybackStopped() | p.PlaybackCleared():
+            return f"{output.type.removeprefix('output_audio_buffer.')} {output.response_id}"
+        case p.RateLimitsUpdated():
+            left = ", ".join(f"{x.remaining}/{x.limit} {x.name}" for x in output.rate_limits)
+            return f"limits at {output.moment}: {left}"
+        case p.ConversationCreated():
+            return f"conversation.created {output.conversation_id}"
+        case p.ItemCreated():
+            return f"item.created <{output.previous_item_id}> {_item(output.item)}"
         case p.ResponseCreated():
             return f"response.created {_response(output.response)}"
         case p.ResponseDone():

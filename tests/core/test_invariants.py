@@ -1,4 +1,4 @@
-"""A random client and a random engine against the core: the invariants I1 to I11 hold throughout.
+"""A random client and a random engine against the core: the invariants I1 to I13 hold throughout.
 
 Ids are drawn from all that were ever issued, so stale input is common, and every payload carries
 the id of its owner, so output that leaves under another name is seen.
@@ -10,13 +10,15 @@ from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 import protocol as p
 from core import messages as m
 from core.machine import Output
 from core.policy import Policy
+from core.rate_limits import Allowance
 from protocol import ErrorCategory, Stage
+from tests.core.books import LimitsBook, PlaybackBook, RunsBook
 from tests.core.kit import MANUAL, SAMPLES_PER_MS, TRANSCRIBED, Core, pcm
 
 IDLE = {"type": "server_vad", "idle_timeout_ms": 5000}
@@ -28,16 +30,15 @@ class SessionMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        # Few enough tokens that conversations are cut.
-        self.core = Core(Policy(context_tokens=60))
         self.seen = 0
         self.responses: list[str] = ["resp_never"]
+        self.runs = RunsBook()
+        self.generation = 0
+        self.pauses: list[int] = [0]
         self.items: list[str] = ["item_never"]
         self.live: set[str] = set()
         self.out_of_band: set[str] = set()
         self.finished: set[str] = set()
-        self.started: set[str] = set()
-        self.stopped: set[str] = set()
         self.open_items: dict[str, str] = {}
         self.open_parts: dict[str, list[str]] = {}
         self.conversation: list[str] = []
@@ -48,6 +49,27 @@ class SessionMachine(RuleBasedStateMachine):
         self.calls = 0
         self.idle: str | None = None
         self.transcribed: set[str] = set()
+
+    @initialize(
+        playback=st.sampled_from(["client", "server"]),
+        requests=st.sampled_from([None, 5]),
+        tokens=st.sampled_from([None, 40]),
+        legacy=st.booleans(),
+        speculate_after_ms=st.sampled_from([None, 100]),
+    )
+    def open(
+        self, playback: Any, requests: Any, tokens: Any, legacy: bool, speculate_after_ms: Any
+    ) -> None:
+        # Few enough tokens that conversations are cut.
+        policy = Policy(
+            context_tokens=60,
+            playback=playback,
+            legacy_events=legacy,
+            speculate_after_ms=speculate_after_ms,
+        )
+        self.core = Core(policy, limiter=Allowance(requests, tokens))
+        self.playback = PlaybackBook(kept=playback == "server")
+        self.limits = LimitsBook()
 
     # --- the client -------------------------------------------------------------------------------
 
@@ -63,6 +85,12 @@ class SessionMachine(RuleBasedStateMachine):
     @rule()
     def clear(self) -> None:
         self._feed(p.InputAudioClear("clear"))
+
+    @rule()
+    def clear_playback(self) -> None:
+        self.playback.asked = True
+        self._feed(p.OutputAudioClear("clear playback"))
+        self.playback.asked = False
 
     @rule(data=st.data(), text=st.sampled_from(["hi", "你好"]))
     def create_item(self, data: Any, text: str) -> None:
@@ -124,6 +152,40 @@ class SessionMachine(RuleBasedStateMachine):
         judged = end + ahead * SAMPLES_PER_MS if ahead else None
         self._feed(m.VadSpeechStopped(generation, end, judged))
 
+    @rule(data=st.data(), back=st.integers(0, 500))
+    def speech_pauses(self, data: Any, back: int) -> None:
+        generation = data.draw(st.sampled_from([self.generation, 0, 1]))
+        self.pauses.append(max(self.appended - back * SAMPLES_PER_MS, 0))
+        self._feed(m.VadPaused(generation, self.pauses[-1]))
+
+    @rule(data=st.data())
+    def speech_goes_on(self, data: Any) -> None:
+        self._feed(m.VadResumed(data.draw(st.sampled_from([self.generation, 0, 1]))))
+
+    @rule(data=st.data(), text=st.sampled_from(["", "hello", "Hello.", "hello you"]))
+    def words_in_a_pause(self, data: Any, text: str) -> None:
+        item_id = data.draw(st.sampled_from([self.speaking or "item_never", *self.items]))
+        sample = data.draw(st.sampled_from([self.pauses[-1], *self.pauses]))
+        self._feed(m.TranscriptTentative(item_id, text, sample))
+
+    @rule(data=st.data(), text=st.sampled_from(["hello", "hello you"]), goes_on=st.booleans())
+    def a_pause_ends(self, data: Any, text: str, goes_on: bool) -> None:
+        """The usual course of events, which chance alone would seldom take."""
+        if self.speaking is None:
+            self.append(300)
+            self._feed(m.VadSpeechStarted(self.generation, self.appended))
+        self.pauses.append(self.appended)
+        self._feed(m.VadPaused(self.generation, self.appended))
+        item_id = self.speaking or "item_never"
+        self._feed(m.TranscriptTentative(item_id, text, self.appended))
+        if self.runs.draft is not None:
+            self._say(self._owner(data), 100)
+            self._say(self.runs.draft, 100)
+        if goes_on:
+            self._feed(m.VadResumed(self.generation))
+        self._feed(m.VadSpeechStopped(self.generation, self.appended))
+        self._feed(m.TranscriptFinal(item_id, "Hello."))
+
     @rule(data=st.data(), text=st.sampled_from(["", "hello"]), fails=st.booleans())
     def transcript(self, data: Any, text: str, fails: bool) -> None:
         item_id = data.draw(st.sampled_from(self.items))
@@ -135,7 +197,12 @@ class SessionMachine(RuleBasedStateMachine):
 
     @rule(data=st.data(), ms=st.integers(1, 3000))
     def speak(self, data: Any, ms: int) -> None:
-        owner = data.draw(st.sampled_from(self.responses))
+        self._say(self._owner(data), ms)
+
+    def _owner(self, data: Any) -> str:
+        return data.draw(st.sampled_from([*self.responses, *self.runs.ever]))
+
+    def _say(self, owner: str, ms: int) -> None:
         text = f"<{owner}> "
         self._feed(m.ModelText(owner, text))
         self._feed(m.SpeechText(owner, text))
@@ -143,12 +210,12 @@ class SessionMachine(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def model_text(self, data: Any) -> None:
-        owner = data.draw(st.sampled_from(self.responses))
+        owner = self._owner(data)
         self._feed(m.ModelText(owner, f"<{owner}>"))
 
     @rule(data=st.data(), ends=st.booleans())
     def call(self, data: Any, ends: bool) -> None:
-        owner = data.draw(st.sampled_from(self.responses))
+        owner = self._owner(data)
         self.calls += 1
         call_id = f"call_{data.draw(st.integers(0, self.calls))}"
         self._feed(m.ToolCallStarted(owner, call_id, "f"))
@@ -158,19 +225,22 @@ class SessionMachine(RuleBasedStateMachine):
 
     @rule(data=st.data(), reason=st.sampled_from(["stop", "length", "content_filter"]))
     def generation_ends(self, data: Any, reason: Any) -> None:
-        owner = data.draw(st.sampled_from(self.responses))
+        owner = self._owner(data)
         self._feed(m.ModelFinished(owner, reason, p.Usage(1, 0, 0, 1)))
         self._feed(m.GenerationEnded(owner))
 
     @rule(data=st.data())
     def generation_fails(self, data: Any) -> None:
-        owner = data.draw(st.sampled_from(self.responses))
+        owner = self._owner(data)
+        self.runs.failed(owner)
         self._feed(m.GenerationFailed(owner, FAILURE))
 
     @rule(seconds=st.floats(0, 20))
     def time_passes(self, seconds: float) -> None:
-        self.core.wait(seconds)
-        self._check_new()
+        end = self.core.now + seconds
+        while self.core.tick(end):
+            self._check_new()
+        self.core.now = end
 
     @rule(seconds=st.integers(1, 12))
     def the_microphone_hears_nobody(self, seconds: int) -> None:
@@ -182,7 +252,7 @@ class SessionMachine(RuleBasedStateMachine):
     def close(self, last: bool) -> None:
         # Rarely, or no run would get far.
         if last and len(self.responses) > 6:
-            self.core.machine.close()
+            self.core.machine.close(self.core.now)
             self.closed = True
 
     # --- the book ---------------------------------------------------------------------------------
@@ -205,6 +275,10 @@ class SessionMachine(RuleBasedStateMachine):
         assert not (self.closed and new), "I10: output after close"
         for output in new:
             self._check(output)
+            self.playback.check(output, self.core.now)
+            self.limits.check(output)
+        draft = self.runs.draft
+        assert draft is None or self.speaking is not None or draft in self.live, "I14: kept"
 
     def _check(self, output: Output) -> None:
         match output:
@@ -221,14 +295,13 @@ class SessionMachine(RuleBasedStateMachine):
                 self.finished.add(view.id)
                 mine = [i for i, owner in self.open_items.items() if owner == view.id]
                 assert not mine, "I4: items still open at response.done"
-                if view.status == "cancelled" and view.id in self.started:
-                    assert view.id in self.stopped, "I7: done before StopResponse"
+                self.runs.done(view)
             case m.StartResponse():
-                assert output.response_id in self.live
-                self.started.add(output.response_id)
+                self.runs.started(output, self.live, self.out_of_band)
             case m.StopResponse():
-                assert output.response_id in self.started
-                self.stopped.add(output.response_id)
+                self.runs.stopped(output)
+            case m.ConfigureVad():
+                self.generation = output.generation
             case p.OutputItemAdded():
                 assert output.response_id in self.live, "I3"
                 self.items.append(output.item.id)
@@ -248,17 +321,17 @@ class SessionMachine(RuleBasedStateMachine):
             case p.OutputTextDelta() | p.OutputTranscriptDelta():
                 assert output.response_id in self.live, "I3"
                 self.open_parts[output.item_id].append(output.delta)
-                assert output.delta.strip() == f"<{output.response_id}>", "I6"
+                assert output.delta.strip() == f"<{self.runs.of(output.response_id)}>", "I6"
             case p.OutputTextDone(text=text) | p.OutputTranscriptDone(transcript=text):
                 assert text == "".join(self.open_parts[output.item_id]), "I11"
             case p.OutputAudioDelta():
                 assert output.response_id in self.live, "I3"
                 assert output.item_id in self.open_parts, "I5"
-                tag = self._tag(output.response_id).to_bytes(2, "little", signed=True)
+                tag = self._tag(self.runs.of(output.response_id)).to_bytes(2, "little", signed=True)
                 assert output.audio[:2] == tag, "I6"
             case p.FunctionArgumentsDelta():
                 assert self.open_items[output.item_id] == output.response_id, "I5"
-                assert output.delta == f"<{output.response_id}>", "I6"
+                assert output.delta == f"<{self.runs.of(output.response_id)}>", "I6"
             case p.SpeechStarted():
                 assert self.speaking is None, "I8"
                 self.speaking = output.item_id

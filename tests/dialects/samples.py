@@ -8,6 +8,7 @@ from protocol import (
     Cancelled,
     ContentPartAdded,
     ContentPartDone,
+    ConversationCreated,
     ErrorEvent,
     Failed,
     FunctionArgumentsDelta,
@@ -22,6 +23,7 @@ from protocol import (
     InputText,
     Item,
     ItemAdded,
+    ItemCreated,
     ItemDeleted,
     ItemDone,
     ItemRetrieved,
@@ -45,6 +47,11 @@ from protocol import (
     OutputTextDone,
     OutputTranscriptDelta,
     OutputTranscriptDone,
+    PlaybackCleared,
+    PlaybackStarted,
+    PlaybackStopped,
+    RateLimit,
+    RateLimitsUpdated,
     ResponseCreated,
     ResponseDone,
     ResponseStatus,
@@ -64,6 +71,7 @@ from protocol import (
     TranscriptionCompleted,
     TranscriptionDelta,
     TranscriptionFailed,
+    TranscriptionSegment,
     Usage,
 )
 
@@ -155,12 +163,20 @@ SHARED: tuple[ServerEvent | None, ...] = (
     ContentPartAdded(*_PLACE, OutputAudio("")),
     ContentPartDone(*_PLACE, OutputText("Hi")),
     FunctionArgumentsDelta(*_CALL_PLACE, "{"),
+    None,  # rate limits, which each dialect tells at another moment
+    PlaybackStarted(RESPONSE),
+    PlaybackStopped(RESPONSE),
+    PlaybackCleared(RESPONSE),
+    ConversationCreated("conv_1"),
 )
 """Events that both golden files open with; None where the server sends no such event."""
+
+_LIMITS = (RateLimit("tokens", 40_000, 39_000, 1.5),)
 
 GA: dict[int, ServerEvent] = {
     number: event for number, event in enumerate(SHARED, start=1) if event is not None
 } | {
+    15: RateLimitsUpdated(_LIMITS, "done"),
     20: SessionCreated(GA_SESSION),
     21: SessionCreated(TRANSCRIPTION_SESSION),
     22: SessionUpdated(GA_SESSION),
@@ -208,6 +224,7 @@ GA: dict[int, ServerEvent] = {
     51: OutputTranscriptDone(*_PLACE, "Hi"),
     52: FunctionArgumentsDone(*_CALL_PLACE, "f", "{}"),
     53: TimeoutTriggered(13216, 19232, USER),
+    54: TranscriptionSegment("seg_1", USER, 0, "hey", "spk_1", 0.0, 0.4),
     55: McpListToolsInProgress("mcp_1"),
     56: McpListToolsCompleted("mcp_1"),
     57: McpListToolsFailed("mcp_1"),
@@ -216,11 +233,13 @@ GA: dict[int, ServerEvent] = {
     60: McpCallInProgress("mcp_2", 0),
     61: McpCallCompleted("mcp_2", 0),
     62: McpCallFailed("mcp_2", 0),
+    63: ItemCreated(None, TYPED),
 }
 
 BETA: dict[int, ServerEvent] = {
     number: event for number, event in enumerate(SHARED, start=64) if event is not None
 } | {
+    78: RateLimitsUpdated(_LIMITS, "created"),
     83: SessionCreated(BETA_SESSION),
     84: SessionUpdated(BETA_SESSION),
     86: ItemAdded(None, HEARD),

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 
 import dialects
-from dialects import beta
+from dialects import beta, ga
 from dialects.beta_client import param_to_beta
 from protocol import (
     AudioInput,
@@ -27,6 +27,7 @@ from protocol import (
     InvalidRequest,
     ItemAdded,
     ItemCreate,
+    ItemCreated,
     ItemDone,
     ItemRetrieve,
     ItemRetrieved,
@@ -55,6 +56,7 @@ from protocol import (
     SessionView,
     TimeoutTriggered,
     Transcription,
+    TranscriptionSegment,
     Usage,
     error_event,
 )
@@ -419,10 +421,14 @@ def test_equals_the_golden_event_key_by_key(number: int, shared_reference: Path)
 _EVERY_SAMPLE = [*samples.BETA.values(), *samples.GA.values()]
 
 
-_GA_ONLY = (ItemDone, TimeoutTriggered, *get_args(McpEvent))
+_GA_ONLY = (ItemCreated, ItemDone, TimeoutTriggered, TranscriptionSegment, *get_args(McpEvent))
 
 
-@pytest.mark.parametrize("event", [x for x in _EVERY_SAMPLE if not isinstance(x, _GA_ONLY)])
+def _is_beta(event: ServerEvent) -> bool:
+    return not isinstance(event, _GA_ONLY) and getattr(event, "moment", "created") == "created"
+
+
+@pytest.mark.parametrize("event", filter(_is_beta, _EVERY_SAMPLE))
 def test_the_sdk_accepts_it(event: ServerEvent) -> None:
     assert _problems(_encode(event)) == []
 
@@ -431,9 +437,23 @@ def test_every_server_event_is_sampled() -> None:
     assert {type(event) for event in _EVERY_SAMPLE} == set(get_args(ServerEvent))
 
 
+def test_rate_limits_are_told_when_a_response_begins_and_in_ga_when_it_ends() -> None:
+    at_the_end, at_the_beginning = samples.GA[15], samples.BETA[78]
+    assert beta.encode(at_the_end, "event_1") is None
+    assert ga.encode(at_the_beginning, "event_1") is None
+
+
+def test_an_item_has_one_event_of_its_creation() -> None:
+    assert beta.encode(samples.GA[63], "event_1") is None
+
+
 @pytest.mark.parametrize("number", range(55, 63))
 def test_nothing_of_mcp_is_sent(number: int) -> None:
     assert beta.encode(samples.GA[number], "event_1") is None
+
+
+def test_nothing_of_speakers_is_sent() -> None:
+    assert beta.encode(samples.GA[54], "event_1") is None
 
 
 def test_mcp_items_are_left_out() -> None:

@@ -13,6 +13,7 @@ from dialects.client_events import append_audio_field
 from dialects.items import MAX_IMAGE_BYTES
 from protocol import (
     CLIENT_EVENT_TYPES,
+    PLAYBACK_CLEAR,
     ClientEvent,
     FunctionCall,
     FunctionCallOutput,
@@ -31,6 +32,7 @@ from protocol import (
     Message,
     NamedToolChoice,
     OutputAudio,
+    OutputAudioClear,
     OutputText,
     ResponseCancel,
     ResponseCreate,
@@ -50,6 +52,7 @@ BAD_AUDIO = (
 EVENT_ROWS: list[tuple[dict[str, Any], ClientEvent]] = [
     ({"type": "input_audio_buffer.commit"}, InputAudioCommit("e")),
     ({"type": "input_audio_buffer.clear"}, InputAudioClear("e")),
+    ({"type": "output_audio_buffer.clear"}, OutputAudioClear("e")),
     ({"type": "input_audio_buffer.append", "audio": "AQID"}, InputAudioAppend(b"\1\2\3", "e")),
     ({"type": "conversation.item.retrieve", "item_id": "i"}, ItemRetrieve("i", "e")),
     ({"type": "conversation.item.delete", "item_id": "i"}, ItemDelete("i", "e")),
@@ -91,7 +94,7 @@ def test_event(event: dict[str, Any], expected: ClientEvent) -> None:
 
 def test_every_client_event_type_is_in_the_table() -> None:
     kinds = {event["type"] for event, _ in EVENT_ROWS} | {"conversation.item.create"}
-    assert kinds == set(CLIENT_EVENT_TYPES)
+    assert kinds == {*CLIENT_EVENT_TYPES, PLAYBACK_CLEAR}
 
 
 @pytest.mark.parametrize(

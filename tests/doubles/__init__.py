@@ -11,7 +11,7 @@ from tests.doubles.modes import (
     raw,
     status,
 )
-from tests.doubles.running import running_double
+from tests.doubles.running import refusing, running_double
 from tests.doubles.server import Double, LoggedRequest
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "LoggedRequest",
     "Mode",
     "raw",
+    "refusing",
     "running_double",
     "status",
 ]

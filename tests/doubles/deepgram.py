@@ -40,8 +40,9 @@ def results(
     *,
     final: bool = True,
     finalizes: bool | None = None,
+    speakers: tuple[int, ...] = (),
 ) -> dict[str, Any]:
-    """A `Results` message."""
+    """A `Results` message; on a stream that is diarised each word has one of the speakers."""
     words = text.split()
     step_s = duration_s / max(len(words), 1)
     timed = [
@@ -51,6 +52,7 @@ def results(
             "end": round(start_s + (index + 1) * step_s, 3),
             "confidence": 0.99,
             "punctuated_word": word,
+            **({"speaker": speakers[min(index, len(speakers) - 1)]} if speakers else {}),
         }
         for index, word in enumerate(words)
     ]
@@ -76,10 +78,11 @@ def results(
 class _Ear:
     """Hears `transcript` in whatever is said: half of it in the first 600 ms, the rest at the end.
 
-    Positions are seconds of the whole stream.
+    Positions are seconds of the whole stream. Diarised, two speakers say a half each.
     """
 
-    def __init__(self, transcript: str) -> None:
+    def __init__(self, transcript: str, *, diarized: bool) -> None:
+        self._diarized = diarized
         pieces = tokens(transcript)
         half = (len(pieces) + 1) // 2
         self._first = "".join(pieces[:half]).strip()
@@ -99,23 +102,41 @@ class _Ear:
         if not self._guessed and now_s - self._start_s >= 0.4:
             self._guessed = True
             guess = self._first.split(" ")[0]
-            messages.append(results(guess, self._start_s, now_s - self._start_s, final=False))
+            duration_s = now_s - self._start_s
+            speakers = self._speakers(guess, "")
+            messages.append(
+                results(guess, self._start_s, duration_s, final=False, speakers=speakers)
+            )
         if not self._said_first and now_s - self._start_s >= 0.8:
             self._said_first = True
             self._decided_s = self._start_s + 0.6
-            messages.append(results(self._first, self._start_s, 0.6))
+            speakers = self._speakers(self._first, "")
+            messages.append(results(self._first, self._start_s, 0.6, speakers=speakers))
         return messages
 
     def finalize(self) -> dict[str, Any]:
         now_s = self._heard_bytes / _BYTES_PER_S
-        text = self._rest if self._said_first else f"{self._first} {self._rest}".strip()
-        message = results(text, self._decided_s, now_s - self._decided_s, finalizes=True)
+        first = "" if self._said_first else self._first
+        text = f"{first} {self._rest}".strip()
+        message = results(
+            text,
+            self._decided_s,
+            now_s - self._decided_s,
+            finalizes=True,
+            speakers=self._speakers(first, self._rest),
+        )
         self._begin()
         return message
 
+    def _speakers(self, first: str, second: str) -> tuple[int, ...]:
+        """Whose each word of the two halves is."""
+        if not self._diarized:
+            return ()
+        return (0,) * len(first.split()) + (1,) * len(second.split())
+
 
 async def _serve(double: Double, request: web.Request, wire: Wire) -> None:
-    ear = _Ear(double.transcript)
+    ear = _Ear(double.transcript, diarized=request.query.get("diarize") == "true")
     try:
         async for message in wire.messages(_PATIENCE_S):
             match message:

@@ -73,6 +73,27 @@ def speech(text: str, speed: float = 1.0) -> tuple[bytes, tuple[WordTime, ...]]:
     return file.getvalue(), times
 
 
+def heard_at_ms(pcm: bytes, text: str, word: WordTime) -> float:
+    """Where a word of `text` begins in the sound: where the 200 ms around its start fit best.
+
+    Args:
+        pcm: What was made of `speech(text)`, s16le mono 24 kHz.
+        text: What was said.
+        word: With the time that is in question; only 100 ms around that are looked at.
+    """
+    original = np.frombuffer(bytes(LEAD_MS * 48) + tone.render(text)[0], "<i2")
+    heard = np.pad(np.frombuffer(pcm, "<i2").astype(float), (2400, 4800))
+    start = next(w.start_ms for w in speech(text)[1] if w.start == word.start) * 24
+    sound = original[start - 2400 : start + 2400].astype(float)
+    reported = word.start_ms * 24
+    # `heard` begins 100 ms early, as `sound` does: the fit at `reported` is the fit on the dot.
+    first = max(reported - 2400, 0)
+    near = heard[first : reported + 2400 + len(sound)]
+    energy = np.convolve(near**2, np.ones(len(sound)), "valid")
+    misfit = energy - 2 * np.correlate(near, sound, "valid")
+    return (first + int(misfit.argmin())) / 24
+
+
 def boundary(text: str, word: WordTime, duration_ms: int = 100) -> str:
     """The metadata message of one word."""
     spoken = text[word.start : word.end]
@@ -127,7 +148,7 @@ async def _serve(double: Double, request: web.Request, wire: Wire) -> None:
 
 async def _speak(wire: Wire, text: str, speed: float) -> None:
     mp3, words = await asyncio.to_thread(speech, text, speed)
-    pending = _boundaries(text, words, len(tone.render(text, speed)[0]) // 48 + LEAD_MS)
+    pending = _boundaries(text, words, len(mp3) // 6 - LEAD_MS)
     for start in range(0, len(mp3), _PIECE_BYTES):
         end_ms = (start + _PIECE_BYTES) // 6
         while pending and pending[0][0] < end_ms:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from aiohttp import web
@@ -13,6 +13,7 @@ from protocol import FunctionTool, NamedToolChoice
 from providers import tone
 from providers.script_reply import Call, Fail, Finish, Hang, Pause, SayToken, reply
 from providers.script_rules import Asked, Conversation
+from providers.words import tokens
 from tests.doubles.modes import Mode
 from tests.doubles.openai_errors import error_body
 from tests.doubles.server import BODY, Double, handler, stream
@@ -49,7 +50,7 @@ async def _chat(double: Double, request: web.Request, mode: Mode) -> web.StreamR
     pieces = [_event(chunk) for chunk in chunks]
     if mode.kind != "raw":
         pieces.append(b"data: [DONE]\n\n")
-    return await stream(request, mode, pieces, "text/event-stream", b"data: {not json\n\n")
+    return await stream(double, request, mode, pieces, "text/event-stream", b"data: {not json\n\n")
 
 
 def _event(chunk: Any) -> bytes:
@@ -141,12 +142,82 @@ async def _transcribe(double: Double, request: web.Request, mode: Mode) -> web.S
             return web.Response(text="<html>Bad gateway</html>", content_type="text/html")
         case "midcut":
             pieces = [b'{"text": "hel', b'lo"}']
-            return await stream(request, Mode("midcut", after=1), pieces, "application/json", b"")
+            return await stream(
+                double, request, Mode("midcut", after=1), pieces, "application/json", b""
+            )
         case _:
-            await asyncio.sleep(mode.pause_s)
             text = mode.pieces[0] if mode.kind == "raw" else double.transcript
-            headers = {"x-siliconcloud-trace-id": "ti_double"}
-            return web.json_response({"text": text}, headers=headers)
+            refusal = _unsupported(request[BODY])
+            if refusal is not None:
+                return _refusal(request, refusal)
+            body = json.dumps(_transcription(request[BODY], text)).encode()
+            mode = replace(mode, headers={"x-siliconcloud-trace-id": "ti_double"})
+            return await stream(
+                double, request, mode, [body[:4], body[4:]], "application/json", b""
+            )
+
+
+def _unsupported(body: dict[str, Any]) -> Mode | None:
+    """What OpenAI refuses of each model."""
+    model, wanted = body["model"], body.get("response_format", "json")
+    diarizes = "diarize" in model
+    formats = ("json", "text", "diarized_json") if diarizes else ("json",)
+    param = None
+    if model != "whisper-1" and "whisper" not in model and wanted not in formats:
+        param = "response_format"
+    elif diarizes and "prompt" in body:
+        param = "prompt"
+    elif "include[]" in body and (diarizes or "gpt-4o" not in model or wanted != "json"):
+        param = "include"
+    if param is None:
+        return None
+    message = f"'{param}' is not compatible with model '{model}'."
+    error = {"message": message, "type": "invalid_request_error", "param": param, "code": None}
+    return Mode("status", status=400, body={"error": error})
+
+
+def _transcription(body: dict[str, Any], text: str) -> dict[str, Any]:
+    """The answer in the format that was asked for; a second of speech for each word."""
+    words = tokens(text)
+    match body.get("response_format", "json"):
+        case "diarized_json":
+            half = (len(words) + 1) // 2
+            said = (("A", "".join(words[:half]), 0.0), ("B", "".join(words[half:]), float(half)))
+            segments = [
+                {
+                    "type": "transcript.text.segment",
+                    "id": f"seg_{number:03}",
+                    "start": start_s,
+                    "end": start_s + len(tokens(part)),
+                    "text": part,
+                    "speaker": speaker,
+                }
+                for number, (speaker, part, start_s) in enumerate(said)
+            ]
+            duration = {"task": "transcribe", "duration": float(len(words))}
+            return {**duration, "text": text, "segments": segments}
+        case "verbose_json":
+            segment = {
+                "id": 0,
+                "seek": 0,
+                "start": 0.0,
+                "end": float(len(words)),
+                "text": f" {text}",
+                "tokens": [50364, *range(len(words))],
+                "temperature": 0.0,
+                "avg_logprob": -0.25,
+                "compression_ratio": 0.9,
+                "no_speech_prob": 0.01,
+            }
+            head = {"task": "transcribe", "language": "english", "duration": float(len(words))}
+            return {**head, "text": text, "segments": [segment]}
+        case _ if body.get("include[]") == "logprobs":
+            pieces = [
+                {"token": word, "logprob": -0.5, "bytes": list(word.encode())} for word in words
+            ]
+            return {"text": text, "logprobs": pieces}
+        case _:
+            return {"text": text}
 
 
 async def _speak(double: Double, request: web.Request, mode: Mode) -> web.StreamResponse:
@@ -158,7 +229,7 @@ async def _speak(double: Double, request: web.Request, mode: Mode) -> web.Stream
     if not pieces and mode.kind != "raw":
         pcm = tone.render(request[BODY]["input"], request[BODY].get("speed", 1.0))[0]
         pieces = [pcm[i : i + _PIECE_BYTES] for i in range(0, len(pcm), _PIECE_BYTES)]
-    return await stream(request, mode, pieces, "audio/pcm", b"")
+    return await stream(double, request, mode, pieces, "audio/pcm", b"")
 
 
 # --- what there is ----------------------------------------------------------------------------

@@ -19,6 +19,9 @@ Answer = Callable[["Double", web.Request, Mode], Awaitable[web.StreamResponse]]
 BODY = web.RequestKey("body", dict[str, Any])
 """What a request brought, parsed; `{}` when it brought nothing."""
 
+LEFT = "left"
+"""Set in the body of a logged request whose client closed the connection before its answer."""
+
 _DEFAULT_SCRIPT = parse_script("version: 1\n")
 
 
@@ -49,6 +52,7 @@ class Double:
         log: Every request, in the order it came.
         script: What the chat double answers by.
         transcript: What the transcription double hears.
+        sockets: What carries the WebSockets that are open.
     """
 
     port: int = 0
@@ -56,6 +60,8 @@ class Double:
     script: Script = _DEFAULT_SCRIPT
     transcript: str = "hello there"
     closing: asyncio.Event = field(default_factory=asyncio.Event)
+    runner: web.AppRunner = field(init=False, repr=False)
+    sockets: set[asyncio.Transport] = field(default_factory=set[asyncio.Transport])
     _always: dict[str, Mode] = field(default_factory=dict[str, Mode])
     _next: defaultdict[str, deque[Mode]] = field(
         default_factory=lambda: defaultdict[str, deque[Mode]](deque)
@@ -77,6 +83,11 @@ class Double:
         """Answer as always from now on: drop the modes of `once` that nothing has used."""
         self._next.clear()
 
+    def hang_up(self) -> None:
+        """Drop the WebSockets that are open, without a word."""
+        for transport in self.sockets:
+            transport.abort()
+
     def take_mode(self, provider: str) -> Mode:
         """How the request that has just come is to be answered."""
         queue = self._next[provider]
@@ -96,7 +107,7 @@ def handler(double: Double, answer: Answer) -> Callable[[web.Request], Any]:
         mode = double.take_mode(provider)
         match mode.kind:
             case "hang":
-                await double.closing.wait()
+                await left(double, request)
             case "reset":
                 assert request.transport is not None
                 request.transport.abort()
@@ -127,14 +138,23 @@ async def _logged(provider: str, request: web.Request) -> LoggedRequest:
     )
 
 
-async def left(request: web.Request) -> None:
-    """Wait until the client has closed the connection, of which aiohttp tells a handler nothing."""
-    while request.transport is not None and not request.transport.is_closing():  # noqa: ASYNC110
+async def left(double: Double, request: web.Request) -> None:
+    """Wait until the client has closed the connection, and log it under `LEFT`."""
+    # aiohttp tells a handler nothing of it.
+    while request.transport is not None and not request.transport.is_closing():
+        if double.closing.is_set():
+            return
         await asyncio.sleep(0.01)
+    request[BODY][LEFT] = True
 
 
 async def stream(
-    request: web.Request, mode: Mode, pieces: list[bytes], content_type: str, garbage: bytes
+    double: Double,
+    request: web.Request,
+    mode: Mode,
+    pieces: list[bytes],
+    content_type: str,
+    garbage: bytes,
 ) -> web.StreamResponse:
     """Send an answer in pieces, with whatever `mode` does to it."""
     response = web.StreamResponse(headers={"Content-Type": content_type, **mode.headers})
@@ -149,7 +169,7 @@ async def stream(
             await response.write(garbage)
             break
         if mode.kind == "stall" and number == mode.after:
-            await left(request)
+            await left(double, request)
             return response
         await asyncio.sleep(mode.pause_s)
         await response.write(piece)

@@ -119,6 +119,9 @@ def socket_handler(
             return refuse(mode)
         socket = web.WebSocketResponse(timeout=0.1)
         await socket.prepare(request)
+        transport = request.transport
+        assert transport is not None
+        double.sockets.add(transport)
         closing = asyncio.ensure_future(double.closing.wait())
         serving = asyncio.ensure_future(
             serve(double, request, Wire(request, socket, mode, garbage))
@@ -126,6 +129,7 @@ def socket_handler(
         try:
             await asyncio.wait({closing, serving}, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            double.sockets.discard(transport)
             for task in (closing, serving):
                 task.cancel()
             ends = await asyncio.gather(closing, serving, return_exceptions=True)

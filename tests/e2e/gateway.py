@@ -64,7 +64,7 @@ rules:
   - {id: pirate, when: {instructions: pirate}, do: [{say: "Arr, {user}."}]}
 """.replace("%(story)s", STORY)
 )
-HELLO, STORY_HEARD, THEN = SCRIPT.transcripts
+HELLO, STORY_HEARD, THEN = (turn.text for turn in SCRIPT.transcripts)
 API_KEY = "sk-0123456789abcdef-e2e"
 PAGE_ORIGIN = "https://app.example"
 SHORT_LEAD_MS = 400

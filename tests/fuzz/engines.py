@@ -105,8 +105,9 @@ class FakePipeline:
         self._heard_samples = 0
         self._vad_sample = 0
         self._open: str | None = None
-        self._closed: deque[str] = deque()
-        self._old_segments: list[str] = []
+        self._attempts: dict[str, int] = {}
+        self._closed: deque[tuple[str, int]] = deque()
+        self._old_segments: list[tuple[str, int]] = []
         self._replies: dict[str, deque[m.EngineEvent]] = {}
         self._stopped: list[str] = []
         self._flows = True
@@ -136,12 +137,13 @@ class FakePipeline:
                     asyncio.get_running_loop().call_soon(self._catch_up)
             case m.OpenSegment(item_id):
                 self._open = item_id
+                self._attempts[item_id] = command.attempt
             case m.CloseSegment(item_id):
                 self._open = None
-                self._closed.append(item_id)
+                self._closed.append((item_id, self._attempts[item_id]))
             case m.DropSegment(item_id):
                 self._open = None if self._open == item_id else self._open
-                self._old_segments.append(item_id)
+                self._old_segments.append((item_id, self._attempts.get(item_id, 0)))
             case m.StartResponse(response_id, _, request):
                 self._replies[response_id] = deque()
                 self._plan(random.Random(response_id), response_id, request)
@@ -170,7 +172,8 @@ class FakePipeline:
                 self._emit(events.popleft())
             self._replies.pop(response_id)
         while self._closed:
-            self._emit(m.TranscriptFinal(self._closed.popleft(), "hello"))
+            item_id, attempt = self._closed.popleft()
+            self._emit(m.TranscriptFinal(item_id, "hello", attempt=attempt))
 
     def _vad(self, rng: random.Random) -> None:
         if not self._listens or self._heard_samples == self._vad_sample:
@@ -182,21 +185,22 @@ class FakePipeline:
 
     def _transcribe(self, rng: random.Random) -> None:
         if self._open is not None and rng.random() < 0.4:
-            self._emit(m.TranscriptDelta(self._open, "so far "))
+            attempt = self._attempts[self._open]
+            self._emit(m.TranscriptDelta(self._open, "so far ", attempt=attempt))
         elif self._closed:
-            item_id = self._closed.popleft()
-            self._old_segments.append(item_id)
+            item_id, attempt = self._closed.popleft()
+            self._old_segments.append((item_id, attempt))
             match rng.randrange(5):
                 case 0:
-                    self._emit(m.TranscriptFinal(item_id, ""))
+                    self._emit(m.TranscriptFinal(item_id, "", attempt=attempt))
                 case 1:
-                    self._emit(m.TranscriptFailed(item_id, _LATE))
+                    self._emit(m.TranscriptFailed(item_id, _LATE, attempt))
                 case 2:
-                    self._emit(m.TranscriptDelta(item_id, "hel"))
-                    self._emit(m.TranscriptDelta(item_id, "lo"))
-                    self._emit(m.TranscriptFinal(item_id, "hello"))
+                    self._emit(m.TranscriptDelta(item_id, "hel", attempt=attempt))
+                    self._emit(m.TranscriptDelta(item_id, "lo", attempt=attempt))
+                    self._emit(m.TranscriptFinal(item_id, "hello", attempt=attempt))
                 case _:
-                    self._emit(m.TranscriptFinal(item_id, "hello"))
+                    self._emit(m.TranscriptFinal(item_id, "hello", attempt=attempt))
 
     def _reply(self, rng: random.Random) -> None:
         talking = [reply for reply, events in self._replies.items() if events]
@@ -217,9 +221,9 @@ class FakePipeline:
                 self._emit(m.VadSpeechStarted(self._generation - 1, 0))
                 self._emit(m.VadSpeechStopped(self._generation - 1, self._heard_samples))
             case 1 if self._old_segments:
-                item_id = rng.choice(self._old_segments[-3:])
-                self._emit(m.TranscriptDelta(item_id, "late"))
-                self._emit(m.TranscriptFinal(item_id, "too late"))
+                item_id, attempt = rng.choice(self._old_segments[-3:])
+                self._emit(m.TranscriptDelta(item_id, "late", attempt=attempt))
+                self._emit(m.TranscriptFinal(item_id, "too late", attempt=attempt))
             case 2 if self._stopped:
                 late = rng.choice(self._stopped[-3:])
                 self._emit(m.ModelText(late, f"{late} was late. "))

@@ -21,6 +21,7 @@ import realtime_session
 from conformance.oracle import SequenceChecker, check_event, check_keys
 from conformance.oracle.required_keys import check_bilingual_session
 from handshake import DialectName
+from metrics import Metrics
 from protocol import CLIENT_EVENT_TYPES, ServerEvent
 from realtime_session import RealtimeSession, first_settings
 from service_providers import Stack
@@ -214,6 +215,7 @@ class Run:
             open_mcp=self._open_tools,
             new_id=self._new_id,
             turnstile=asyncio.Lock(),
+            observer=Metrics(),
         )
 
     def _open_pipeline(

@@ -19,13 +19,19 @@ class Oracle(WireOracle):
     Args:
         dialect: The dialect the connection speaks, or will settle on.
         opening: The dialect of `session.created`, where it is another one.
+        legacy: Whether the server was asked for the events that OpenAI no longer sends.
         record: Whether the events count in `SEEN`.
     """
 
     def __init__(
-        self, dialect: Dialect, *, opening: Opening | None = None, record: bool = True
+        self,
+        dialect: Dialect,
+        *,
+        opening: Opening | None = None,
+        legacy: bool = False,
+        record: bool = True,
     ) -> None:
-        super().__init__(dialect, opening=opening)
+        super().__init__(dialect, opening=opening, legacy=legacy)
         self._record = record
 
     def server(self, event: WireEvent) -> list[str]:

@@ -22,12 +22,14 @@ from core.messages import (
     DropSegment,
     FeedAudio,
     OpenSegment,
+    SettleSegment,
     VadSpeechStarted,
     VadSpeechStopped,
 )
 from processors.audio_feed import AudioFeed
 from processors.vad_engine import VadEngine
 from protocol import ServerVad
+from providers.frames import SettleFrame
 from tests.fakes import FakeVadEngine
 
 MS = 24
@@ -56,6 +58,8 @@ class Feed:
 
     def __init__(self, vad: Any) -> None:
         self.heard: list[float] = []
+        self.settles: list[tuple[int, float]] = []
+        self.settled_at: int | None = None
         self.events: list[Any] = []
         self.caught_up = 0
         self._rate = 16_000
@@ -71,7 +75,9 @@ class Feed:
             case InputAudioRawFrame():
                 self.heard[-1] += len(frame.audio) / 32
             case VADUserStoppedSpeakingFrame():
-                pass
+                self.settled_at = frame.metadata["settled_at"]
+            case SettleFrame():
+                self.settles.append((frame.sample, self.heard[-1]))
             case _:
                 raise AssertionError(frame)
 
@@ -151,3 +157,23 @@ async def test_it_says_when_it_is_behind_and_when_no_longer() -> None:
     async with feed.running():
         await feed.until(lambda: not feed.feed.behind)
     assert feed.caught_up == 1
+
+
+async def test_the_words_so_far_are_asked_for_behind_the_audio_they_are_in() -> None:
+    feed = Feed(FakeVadEngine())
+    async with feed.running():
+        for command in (
+            OpenSegment("a", b""),
+            FeedAudio(tone(300)),
+            SettleSegment("a", 300 * MS),
+            SettleSegment("not open", 300 * MS),
+            FeedAudio(silence(200)),
+            CloseSegment("a", 500 * MS, 300 * MS),
+        ):
+            feed.feed.put(command)
+        await feed.until(lambda: feed.settled_at is not None)
+    ((sample, heard_ms),) = feed.settles
+    assert sample == 300 * MS
+    # All but what the resampler still holds.
+    assert 250 < heard_ms <= 300
+    assert feed.settled_at == 300 * MS

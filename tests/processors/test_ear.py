@@ -9,7 +9,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from core.messages import ConfigureVad, VadSpeechStarted, VadSpeechStopped
+from core.messages import (
+    ConfigureVad,
+    VadPaused,
+    VadResumed,
+    VadSpeechStarted,
+    VadSpeechStopped,
+)
 from processors.ear import Ear, VadEvent
 from processors.patience import PATIENCE
 from protocol import SemanticVad, ServerVad
@@ -59,27 +65,28 @@ def bench(detection: SemanticVad | ServerVad | None = None, *, judged: bool = Tr
     return Bench(judge, ear, vad.streams[0], events)
 
 
+ASK = PATIENCE["auto"].asks_ms[0] * HZ // 1000
 STARTED = VadSpeechStarted(1, 24_000)
 
 
 def test_a_complete_turn_ends_where_it_was_judged() -> None:
     b = bench()
-    b.stream.pause(2 * HZ, 2 * HZ + HZ // 5)
+    b.stream.pause(2 * HZ, 2 * HZ + ASK)
     b.judge.answers[0](0.9)
-    assert b.events == [STARTED, VadSpeechStopped(1, 48_000, 48_000 + 4_800)]
+    assert b.events == [STARTED, VadSpeechStopped(1, 48_000, 48_000 + 7_200)]
 
 
 def test_the_audio_judged_is_the_turn_with_a_little_lead() -> None:
     b = bench()
-    b.stream.pause(2 * HZ, 2 * HZ + HZ // 5)
-    assert b.judge.asked[0].size == HZ // 2 + HZ + HZ // 5
+    b.stream.pause(2 * HZ, 2 * HZ + ASK)
+    assert b.judge.asked[0].size == HZ // 2 + HZ + ASK
 
 
 def test_of_a_long_turn_the_end_is_judged() -> None:
     b = bench()
     for _ in range(20):
         b.ear.hear(SECOND)
-    b.stream.pause(22 * HZ, 22 * HZ + HZ // 5)
+    b.stream.pause(22 * HZ, 22 * HZ + ASK)
     assert b.judge.asked[0].size == 8 * HZ
 
 
@@ -88,12 +95,13 @@ def test_eagerness_says_when_to_ask_and_what_is_enough(eagerness: str) -> None:
     b = bench(SemanticVad(eagerness=eagerness))  # type: ignore[arg-type]
     patience = PATIENCE[eagerness]  # type: ignore[index]
     assert b.stream.pauses_ms == patience.asks_ms
-    b.stream.pause(2 * HZ, 2 * HZ + 1)
+    first, second = (ask_ms * HZ // 1000 for ask_ms in patience.asks_ms[:2])
+    b.stream.pause(2 * HZ, 2 * HZ + first)
     b.judge.answers[0](patience.complete - 0.01)
     assert b.events == [STARTED]
-    b.stream.pause(2 * HZ, 2 * HZ + 2)
+    b.stream.pause(2 * HZ, 2 * HZ + second)
     b.judge.answers[1](patience.complete)
-    assert b.events == [STARTED, VadSpeechStopped(1, 48_000, 48_003)]
+    assert b.events == [STARTED, VadSpeechStopped(1, 48_000, 48_000 + second * 3 // 2)]
 
 
 def test_the_levels_are_ordered() -> None:
@@ -105,7 +113,7 @@ def test_the_levels_are_ordered() -> None:
 
 def test_an_answer_that_comes_when_speech_goes_on_is_void() -> None:
     b = bench()
-    b.stream.pause(2 * HZ, 2 * HZ + 1)
+    b.stream.pause(2 * HZ, 2 * HZ + ASK)
     b.stream.end = None
     b.judge.answers[0](1.0)
     assert b.events == [STARTED]
@@ -123,7 +131,7 @@ def test_an_answer_that_comes_when_speech_goes_on_is_void() -> None:
 )
 def test_a_question_is_withdrawn(happening: Callable[[Bench], None]) -> None:
     b = bench()
-    b.stream.pause(2 * HZ, 2 * HZ + 1)
+    b.stream.pause(2 * HZ, 2 * HZ + ASK)
     happening(b)
     told = list(b.events)
     b.judge.answers[0](1.0)
@@ -132,7 +140,7 @@ def test_a_question_is_withdrawn(happening: Callable[[Bench], None]) -> None:
 
 def test_without_a_judge_the_longest_wait_ends_the_turn() -> None:
     b = bench(judged=False)
-    b.stream.pause(2 * HZ, 2 * HZ + 1)
+    b.stream.pause(2 * HZ, 2 * HZ + ASK)
     b.stream.on_stop(2 * HZ)
     assert b.events == [STARTED, VadSpeechStopped(1, 48_000)]
 
@@ -142,3 +150,50 @@ def test_server_vad_asks_nobody() -> None:
     assert (b.stream.pauses_ms, b.judge.prepared) == ((), 0)
     b.ear.configure(ConfigureVad(1, SemanticVad()))
     assert b.judge.prepared == 1
+
+
+# --- pauses that are told ---------------------------------------------------------------------
+
+TOLD_MS = 100
+TOLD = TOLD_MS * HZ // 1000
+PAUSED = VadPaused(1, 48_000 + TOLD * 3 // 2)
+
+
+def told(detection: SemanticVad | ServerVad) -> Bench:
+    b = bench(detection)
+    b.ear.configure(ConfigureVad(1, detection, TOLD_MS))
+    return b
+
+
+@pytest.mark.parametrize("detection", [ServerVad(), SemanticVad()])
+def test_a_pause_is_told_once_and_so_is_its_end(detection: SemanticVad | ServerVad) -> None:
+    b = told(detection)
+    assert b.stream.pauses_ms[0] == TOLD_MS
+    b.stream.pause(2 * HZ, 2 * HZ + TOLD)
+    b.stream.pause(2 * HZ, 2 * HZ + ASK)
+    assert b.events == [STARTED, PAUSED]
+    b.stream.resume()
+    assert b.events == [STARTED, PAUSED, VadResumed(1)]
+
+
+def test_the_next_pause_is_told_again() -> None:
+    b = told(ServerVad())
+    b.stream.pause(2 * HZ, 2 * HZ + TOLD)
+    b.stream.resume()
+    b.stream.pause(3 * HZ, 3 * HZ + TOLD)
+    assert b.events[2:] == [VadResumed(1), VadPaused(1, 72_000 + TOLD * 3 // 2)]
+
+
+def test_a_pause_that_is_told_is_no_question() -> None:
+    b = told(SemanticVad())
+    b.stream.pause(2 * HZ, 2 * HZ + TOLD)
+    assert b.judge.asked == []
+    b.stream.pause(2 * HZ, 2 * HZ + ASK)
+    assert len(b.judge.asked) == 1
+
+
+def test_the_end_of_a_pause_that_was_not_told_is_not_told() -> None:
+    b = bench()
+    b.stream.pause(2 * HZ, 2 * HZ + ASK)
+    b.stream.resume()
+    assert b.events == [STARTED]

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from processors.turn_detector import (
     WINDOW_SAMPLES,
     SpeechPaused,
+    SpeechResumed,
     SpeechStarted,
     SpeechStopped,
     StateResetRule,
@@ -95,6 +96,15 @@ def test_a_turn_is_ended_in_the_pause_that_was_told_and_in_no_other() -> None:
     assert not detector.end_turn(3 * WINDOW_SAMPLES)
     events = [detector.push(probability, LOUD) for probability in (0.0, *TALK)]
     assert events == [None, None, None, SpeechStarted(6 * WINDOW_SAMPLES)]
+
+
+def test_the_end_of_a_pause_is_told_if_the_pause_was() -> None:
+    detector = TurnDetector()
+    detector.configure(0.5, 320, (64,))
+    windows = (*TALK, 0.0, 0.9, 0.0, 0.0, 0.9, 0.9, 0.0, 0.0, *[0.4] * 2)
+    told = [type(event) for p in windows if (event := detector.push(p, LOUD)) is not None]
+    # One window of silence is no pause; weak speech behind a pause ends it as loud speech does.
+    assert told == [SpeechStarted, SpeechPaused, SpeechResumed, SpeechPaused, SpeechResumed]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from urllib.parse import parse_qs, urlsplit
@@ -19,9 +20,13 @@ from pipecat.frames.frames import (
 )
 from pydantic import SecretStr
 
-from protocol import ConfigError, ErrorCategory, Stage
+from core.messages import Passage
+from protocol import ConfigError, ErrorCategory, Stage, TokenLogprob
+from providers.deepgram_stream import Question, Segment
 from providers.deepgram_stt import Deadlines, DeepgramProvider
-from providers.frames import StageFailedFrame
+from providers.deepgram_wire import Heard, Transcript
+from providers.frames import SettledFrame, SettleFrame, StageFailedFrame
+from providers.recognition import Recognition
 from tests.doubles import (
     HANG,
     MALFORMED,
@@ -46,28 +51,35 @@ FRAME_BYTES = 640
 
 
 def provider(
-    double: Double, deadlines: Deadlines = PATIENT, language: str = "en"
+    double: Double,
+    deadlines: Deadlines = PATIENT,
+    language: str = "en",
+    *,
+    diarize: bool = False,
 ) -> DeepgramProvider:
     return DeepgramProvider(
         SecretStr(SECRET),
         language=language,
+        diarize=diarize,
         base_url=double.url("deepgram", ""),
         deadlines=deadlines,
     )
 
 
 @asynccontextmanager
-async def line_to(double: Double, deadlines: Deadlines = PATIENT) -> AsyncGenerator[ServiceLine]:
-    deepgram = provider(double, deadlines)
+async def line_to(
+    double: Double, deadlines: Deadlines = PATIENT, *, diarize: bool = False
+) -> AsyncGenerator[ServiceLine]:
+    deepgram = provider(double, deadlines, diarize=diarize)
     await deepgram.start()
     async with running(deepgram.create_service()) as line:
         yield line
     await deepgram.close()
 
 
-def started(language: str | None = None) -> VADUserStartedSpeakingFrame:
+def started(language: str | None = None, **wanted: bool) -> VADUserStartedSpeakingFrame:
     frame = VADUserStartedSpeakingFrame()
-    frame.metadata = {"language": language, "prompt": None}
+    frame.metadata = {"language": language, "prompt": None, **wanted}
     return frame
 
 
@@ -126,6 +138,47 @@ async def test_a_segment_streams_and_ends_with_its_pieces_joined() -> None:
             "punctuate": "true",
         }
         assert sent_audio(double) == ONE_SECOND
+
+
+async def test_confidences_are_told_as_logprobs_to_who_asks() -> None:
+    async with running_double() as double, line_to(double) as line:
+        double.transcript = "One two three."
+        for wanted in (False, True):
+            await line.send(started(logprobs=wanted), *audio(), stopped())
+        await line.until(lambda: len(answers(line)) == 2)
+        plain, asked = line.all(TranscriptionFrame)
+        assert plain.result == Recognition("One two three.")
+        sure = math.log(0.99)
+        pieces = tuple(TokenLogprob(word, sure) for word in ("One", " two", " three."))
+        assert asked.result == Recognition("One two three.", pieces)
+        hypothesis = line.all(InterimTranscriptionFrame)[-1]
+        assert hypothesis.result == Recognition("One two", pieces[:2])
+        assert len(double.log) == 1
+
+
+@pytest.mark.parametrize("always", [False, True])
+async def test_speakers_are_told_apart_for_who_asks_or_always(always: bool) -> None:
+    async with running_double() as double, line_to(double, diarize=always) as line:
+        double.transcript = "One two three four."
+        await line.send(*segment(), started(speakers=True), *audio(), stopped())
+        await line.until(lambda: len(answers(line)) == 2)
+        said = (Passage("One two", "A", 0.0, 0.6), Passage("three four.", "B", 0.6, 1.0))
+        first, second = (frame.result for frame in line.all(TranscriptionFrame))
+        # Seconds of the segment, however much the stream has had before.
+        assert second == Recognition("One two three four.", passages=said)
+        assert first == (second if always else Recognition("One two three four."))
+        diarized = ["diarize=true" in request.path for request in double.log]
+        assert diarized == ([True] if always else [False, True])
+
+
+async def test_a_segment_that_failed_and_is_dropped_gets_no_answer() -> None:
+    async with running_double() as double, line_to(double) as line:
+        double.once("deepgram", status(401))
+        await line.send(started(), *audio())
+        await eventually(lambda: double.log)
+        await line.send(*segment())
+        await line.until(lambda: texts(line))
+        assert [type(answer) for answer in answers(line)] == [TranscriptionFrame]
 
 
 async def test_one_stream_serves_segment_after_segment_in_order() -> None:
@@ -224,6 +277,55 @@ async def test_a_late_answer_is_not_taken_for_the_next_segments() -> None:
         await line.send(*segment())
         await line.until(lambda: len(answers(line)) == 2)
         assert texts(line) == ["one", "two"]
+
+
+def stopped_after(pause: int) -> VADUserStoppedSpeakingFrame:
+    frame = stopped()
+    frame.metadata = {"settled_at": pause}
+    return frame
+
+
+def finalizes(double: Double) -> int:
+    return messages_of(double.log[-1]).count({"type": "Finalize"})
+
+
+async def test_words_asked_for_in_a_pause_are_the_answer_if_nobody_speaks_behind_it() -> None:
+    async with running_double() as double, line_to(double) as line:
+        await line.send(started(), *audio(), SettleFrame(7))
+        await line.until(lambda: line.all(SettledFrame))
+        (settled,) = line.all(SettledFrame)
+        assert (settled.text, settled.sample) == (double.transcript, 7)
+        assert texts(line) == []
+        await line.send(*audio(ONE_SECOND[:3200]), stopped_after(7))
+        await line.until(lambda: answers(line))
+        assert texts(line) == [double.transcript]
+        assert finalizes(double) == 1
+
+
+async def test_speech_behind_a_pause_is_part_of_the_answer() -> None:
+    async with running_double() as double, line_to(double) as line:
+        await line.send(started(), *audio(), SettleFrame(7))
+        await line.until(lambda: line.all(SettledFrame))
+        await line.send(*audio(), stopped())
+        await line.until(lambda: answers(line))
+        # The double says its sentence once more.
+        assert texts(line) == [f"{double.transcript} {double.transcript}"]
+        assert finalizes(double) == 2
+
+
+def test_the_answer_to_a_pause_is_none_to_the_end_of_the_turn() -> None:
+    segment, question = Segment({}), Question()
+    transcript = Transcript(0.0)
+    segment.settle(7)
+    question.put(segment, 1.0)
+    segment.close()
+    assert question.is_due(segment)
+    question.put(segment, 3.0)
+    transcript.add(Heard("one", 1.0, final=True, finalizes=True))
+    assert not question.is_answered(True, transcript)
+    transcript.add(Heard("two three", 2.9, final=True, finalizes=True))
+    assert question.is_answered(True, transcript)
+    assert not question.is_answered(False, transcript), "it is answered once"
 
 
 async def test_a_segment_without_audio_is_empty() -> None:

@@ -45,7 +45,7 @@ from tests.doubles import (
     running_double,
     status,
 )
-from tests.doubles.edge import LEAD_MS, boundary, redirected, speech
+from tests.doubles.edge import LEAD_MS, boundary, heard_at_ms, redirected, speech
 from tests.doubles.sockets import messages_of
 from tests.providers.service_line import ServiceLine, generation_request, running
 
@@ -89,21 +89,6 @@ def words_of(line: ServiceLine) -> tuple[WordTime, ...]:
 
 def ssml_of(double: Double) -> str:
     return next(m for m in messages_of(double.log[-1]) if "Path:ssml" in m)
-
-
-def heard_at_ms(pcm: bytes, text: str, word: WordTime) -> float:
-    """Where a word of `text` begins in the sound: where the 200 ms around its start fit best."""
-    original = np.frombuffer(bytes(LEAD_MS * BYTES_PER_MS) + tone.render(text)[0], "<i2")
-    heard = np.pad(np.frombuffer(pcm, "<i2").astype(float), (2400, 4800))
-    start = next(w.start_ms for w in speech(text)[1] if w.start == word.start) * 24
-    sound = original[start - 2400 : start + 2400].astype(float)
-    reported = word.start_ms * 24
-    # `heard` begins 100 ms early, as `sound` does: the fit at `reported` is the fit on the dot.
-    first = max(reported - 2400, 0)
-    near = heard[first : reported + 2400 + len(sound)]
-    energy = np.convolve(near**2, np.ones(len(sound)), "valid")
-    misfit = energy - 2 * np.correlate(near, sound, "valid")
-    return (first + int(misfit.argmin())) / 24
 
 
 @pytest.mark.parametrize("text", [LONG, "你好，今天天气很好。", "Hi & <Tom>: 5 > 3, 好吗?"])
@@ -195,9 +180,13 @@ FAILURES = [
     pytest.param(status(503), ErrorCategory.SERVER, "internal error", id="503"),
     pytest.param(HANG, ErrorCategory.TIMEOUT, "did not answer in time", id="hang"),
     pytest.param(RESET, ErrorCategory.CONNECTIVITY, "broke the connection", id="reset"),
+    pytest.param(
+        Mode("midcut", after=0), ErrorCategory.CONNECTIVITY, "broke the connection", id="cut first"
+    ),
     pytest.param(Mode("midcut", after=4), ErrorCategory.CONNECTIVITY, "broke off", id="cut early"),
     pytest.param(Mode("midcut", after=20), ErrorCategory.CONNECTIVITY, "broke off", id="cut later"),
     pytest.param(Mode("stall", after=4), ErrorCategory.TIMEOUT, "in time", id="stall"),
+    pytest.param(Mode("slow", pause_s=0.25), ErrorCategory.TIMEOUT, "in time", id="trickle"),
     pytest.param(MALFORMED, ErrorCategory.SERVER, "cannot be read", id="malformed"),
     pytest.param(raw(), ErrorCategory.INVALID_REQUEST, "sent no audio", id="no audio"),
     pytest.param(raw(b"<html>" * 500), ErrorCategory.SERVER, "cannot be read", id="no mp3"),

@@ -20,6 +20,7 @@ from providers.failover_stt import FailoverSttProvider
 from providers.script_file import parse_script
 from service_providers import Engines
 from tests.doubles import HANG, RESET, Double, Mode, running_double, status
+from tests.doubles.edge import redirected
 from tests.e2e.gateway import Gateway, speech
 from tests.e2e.wire import AUDIO, MANUAL, TEXT, ask, begin, configure, ended, respond
 from tests.harness import running_server
@@ -333,6 +334,33 @@ async def test_a_voice_with_a_socket_and_its_backup(mode: Mode, engines: str) ->
                 reply = await ask(other, "hello there")
                 assert reply.status == "completed"
                 assert reply.audio == tone.render(reply.transcript)[0]
+
+
+@pytest.mark.parametrize("vendor", ["edge_tts", "elevenlabs"])
+@pytest.mark.parametrize("heard", [False, True], ids=["before", "after"])
+async def test_a_voice_that_is_cut_short_before_or_after_its_first_audio(
+    vendor: str, heard: bool
+) -> None:
+    async with vendor_lab(
+        TTS_PROVIDER=f"{vendor},tone", STT_PROVIDER="pocketsphinx", LLM_PROVIDER="openai"
+    ) as lab:
+        double = vendor.removesuffix("_tts")
+        lab.double.once(double, Mode("midcut", after=4 if heard else 0))
+        with redirected(lab.double):
+            async with lab.gateway.connect("ga") as client:
+                await configure(client, **AUDIO, **MANUAL)
+                first = await ask(client, "hello there")
+                again = await respond(client)
+        whole = tone.render(HELLO)[0]
+        if heard:
+            # No other voice begins the sentence again.
+            assert first.status == "failed"
+            assert 0 < len(first.audio) < len(whole)
+        else:
+            assert first.audio == whole
+        # Its backup goes on speaking; nobody asks it again so soon.
+        assert again.audio == whole
+        assert [request.provider for request in lab.double.log].count(double) == 1
 
 
 @pytest.mark.parametrize("mode", [status(401), status(402), HANG, RESET], ids=lambda m: m.kind)

@@ -18,9 +18,10 @@ import pytest
 from huggingface_hub.errors import LocalEntryNotFoundError
 from pipecat.frames.frames import TranscriptionFrame
 
-from protocol import ConfigError, ErrorCategory, ProviderError, Stage
+from protocol import ConfigError, ErrorCategory, ProviderError, Stage, TokenLogprob
 from providers.frames import StageFailedFrame
 from providers.local_whisper import LocalWhisperProvider
+from providers.recognition import Recognition
 from providers.segment_stt import Utterance
 from tests.doubles.tiny_whisper import TRANSCRIPT, build_tiny_whisper
 from tests.providers.service_line import eventually, running
@@ -94,7 +95,7 @@ class Engine:
     def _stretches(self) -> Any:
         for text in self.texts:
             self.stretches += 1
-            yield SimpleNamespace(text=text)
+            yield SimpleNamespace(text=text, avg_logprob=-0.25)
             self.gate.wait(5)
 
 
@@ -132,8 +133,27 @@ async def test_the_loop_runs_on_while_the_model_decodes(engine: Engine, tiny: Pa
     await eventually(lambda: engine.stretches)
     assert not decoding.done()
     engine.gate.set()
-    assert await decoding == " one two"
+    assert await decoding == Recognition("one two")
     await provider.close()
+
+
+async def test_how_sure_it_is_of_each_stretch_is_told_to_who_asks(
+    engine: Engine, tiny: Path
+) -> None:
+    provider = LocalWhisperProvider(str(tiny), device="cpu", threads=1)
+    await provider.start()
+    engine.gate.set()
+    heard = await provider.transcribe(Utterance(SPEECH, logprobs=True))
+    assert heard.logprobs == (TokenLogprob("one", -0.25), TokenLogprob(" two", -0.25))
+    await provider.close()
+
+
+async def test_the_real_engine_says_how_sure_it_is(whisper: LocalWhisperProvider) -> None:
+    heard = await whisper.transcribe(Utterance(SPEECH, logprobs=True))
+    (stretch,) = heard.logprobs
+    assert (stretch.token, heard.text) == (TRANSCRIPT, TRANSCRIPT)
+    # The hand-built model has no doubts.
+    assert -0.1 < stretch.logprob <= 0
 
 
 async def test_a_model_that_takes_too_long_is_left_alone(engine: Engine, tiny: Path) -> None:

@@ -429,6 +429,44 @@ ROME, OSLO = ("f", '{"a":"Rome"}', True), ("g", '{"a":"Oslo"}', True)
             [chat_chunk({"reasoning_content": "Hm."}), text("Hi"), STOP], ["Hi"], [], "stop",
             id="reasoning is not spoken",
         ),
+        pytest.param(
+            [chat_chunk({"content": "", "reasoning": "Hm.", "thinking": "Hm."}), text("Hi"), STOP],
+            ["Hi"],
+            [],
+            "stop",
+            id="reasoning by its other names",
+        ),
+        pytest.param(
+            [text("\n<thi"), text("nk>Hm, <b"), text("r>.</thi"), text("nk>\n"), text("\nHi"),
+             text(" you"), STOP],
+            ["Hi", " you"],
+            [],
+            "stop",
+            id="thoughts in the text, cut anywhere",
+        ),
+        pytest.param(
+            [text("<think>\n\n</think>\n\nHi"), STOP], ["Hi"], [], "stop", id="an empty thought",
+        ),
+        pytest.param(
+            [text("<think>Hm"), text(", well"), STOP], [], [], "stop", id="thoughts without an end",
+        ),
+        pytest.param([text("<th"), STOP], ["<th"], [], "stop", id="the beginning of no thought"),
+        pytest.param(
+            [text(" <b>Hi</b>"), text(" <think>no</think>"), STOP],
+            [" <b>Hi</b>", " <think>no</think>"],
+            [],
+            "stop",
+            id="the tag later on is text",
+        ),
+        pytest.param(
+            [chat_chunk({"role": "assistant", "content": ""}),
+             call(fragment(0, "", "f", '{"a":"Rome"}'), fragment(0, "", "f", '{"a":"Rome"}')),
+             call(fragment(0, "", "g", '{"a":"Oslo"}')), chat_chunk({"content": ""}, "stop")],
+            [],
+            [ROME, ROME, OSLO],
+            "tool_calls",
+            id="whole calls at index 0 with empty ids",
+        ),
     ],
 )  # fmt: skip
 async def test_a_stream_of_any_server(

@@ -18,9 +18,11 @@ from pipecat.frames.frames import (
     VADUserStoppedSpeakingFrame,
 )
 
-from protocol import ErrorCategory, Stage
+from core.messages import Passage
+from protocol import ErrorCategory, Stage, TokenLogprob
 from providers.frames import StageFailedFrame
 from providers.openai_stt import OpenAiSttProvider, SiliconFlowSttProvider
+from providers.recognition import Recognition
 from tests.doubles import HANG, MALFORMED, MIDCUT, RESET, Double, Mode, raw, running_double, status
 from tests.providers.endpoints import KEY, PATIENCE_S, STALL_S, deadline_s, endpoint
 from tests.providers.service_line import ServiceLine, running
@@ -41,9 +43,9 @@ async def double() -> AsyncGenerator[Double]:
 
 @asynccontextmanager
 async def session(
-    double: Double, name: str = "openai_whisper", **options: Any
+    double: Double, name: str = "openai_whisper", model: str = "whisper-1", **options: Any
 ) -> AsyncIterator[ServiceLine]:
-    where = endpoint(double, name, "whisper-1")
+    where = endpoint(double, name, model)
     provider = PROVIDERS[name](where, **{"timeout_s": PATIENCE_S, **options})
     await provider.start()
     try:
@@ -53,7 +55,7 @@ async def session(
         await provider.close()
 
 
-def segment(*audio: bytes, **metadata: str | None) -> list[Frame]:
+def segment(*audio: bytes, **metadata: Any) -> list[Frame]:
     """A segment as the audio feed sends it."""
     start = VADUserStartedSpeakingFrame()
     start.metadata = metadata
@@ -122,6 +124,54 @@ async def test_siliconflow_gets_file_and_model_only(double: Double) -> None:
     async with session(double, "siliconflow", language="zh") as line:
         assert await transcribe(line, segment(SECOND, prompt="names")) == ["hello there"]
     assert double.log[0].body.keys() == {"file", "model"}
+
+
+TOKENS = (TokenLogprob("hello", -0.5, b"hello"), TokenLogprob(" there", -0.5, b" there"))
+WHOLE = (TokenLogprob("hello there", -0.25),)
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "wanted", "sent", "logprobs"),
+    [
+        ("openai_whisper", "gpt-4o-transcribe", True, {"response_format", "include[]"}, TOKENS),
+        (
+            "openai_whisper",
+            "gpt-4o-mini-transcribe-2025-12-15",
+            True,
+            {"response_format", "include[]"},
+            TOKENS,
+        ),
+        ("openai_whisper", "whisper-1", True, {"response_format"}, WHOLE),
+        ("openai_whisper", "Systran/faster-whisper-small", True, {"response_format"}, WHOLE),
+        ("openai_whisper", "gpt-transcribe", True, set(), ()),
+        ("openai_whisper", "gpt-4o-transcribe", False, set(), ()),
+        ("siliconflow", "whisper-1", True, set(), ()),
+    ],
+)
+async def test_logprobs_are_asked_of_models_that_have_them(
+    double: Double,
+    name: str,
+    model: str,
+    wanted: bool,
+    sent: set[str],
+    logprobs: tuple[TokenLogprob, ...],
+) -> None:
+    async with session(double, name, model) as line:
+        assert await transcribe(line, segment(SECOND, logprobs=wanted)) == ["hello there"]
+    assert double.log[0].body.keys() == {"file", "model", *sent}
+    (answer,) = line.all(TranscriptionFrame)
+    assert answer.result == Recognition("hello there", logprobs)
+
+
+async def test_a_diarising_model_says_who_said_what(double: Double) -> None:
+    async with session(double, model="gpt-4o-transcribe-diarize") as line:
+        # The model takes no prompt and gives no log probabilities: it would refuse both.
+        frames = segment(SECOND, language="en", prompt="names", logprobs=True)
+        assert await transcribe(line, frames) == ["hello there"]
+    (answer,) = line.all(TranscriptionFrame)
+    assert answer.result == Recognition(
+        "hello there", passages=(Passage("hello", "A", 0.0, 1.0), Passage("there", "B", 1.0, 2.0))
+    )
 
 
 async def test_answers_keep_the_order_of_the_segments(double: Double) -> None:

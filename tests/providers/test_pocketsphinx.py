@@ -117,6 +117,22 @@ async def test_chunk_size_does_not_matter(
     assert await transcribe(general, *frames) == ["go forward ten meters"]
 
 
+async def test_how_sure_it_is_of_each_word_is_told_to_who_asks(
+    general: PocketsphinxProvider, shared_audio: Recordings
+) -> None:
+    plain, asking = (segment(shared_audio("en_go_forward", RATE_HZ)) for _ in range(2))
+    asking[0].metadata = {**asking[0].metadata, "logprobs": True}
+    async with running(general.create_service()) as line:
+        await line.send(*plain, *asking)
+        await line.until(lambda: len(finals(line)) == 2)
+        without, with_logprobs = (frame.result for frame in line.all(TranscriptionFrame))
+    assert without.logprobs == ()
+    pieces = [piece.token for piece in with_logprobs.logprobs]
+    assert pieces == ["go", " forward", " ten", " meters"]
+    assert all(piece.logprob <= 0 for piece in with_logprobs.logprobs)
+    assert len({piece.logprob for piece in with_logprobs.logprobs}) > 1
+
+
 async def test_two_sessions_at_once_do_not_mix(
     general: PocketsphinxProvider, shared_audio: Recordings
 ) -> None:

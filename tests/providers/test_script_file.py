@@ -9,11 +9,11 @@ import pytest
 from protocol import ConfigError
 from providers.script import Say
 from providers.script_file import DEFAULT_SCRIPT, load_script, parse_script
-from providers.script_lint import lint, lint_file
+from providers.script_lint import lint, report
 
 
 def test_the_shipped_script_is_without_blame() -> None:
-    assert lint_file(DEFAULT_SCRIPT) == []
+    assert lint(load_script(DEFAULT_SCRIPT)) == []
 
 
 def test_a_whole_script() -> None:
@@ -21,7 +21,7 @@ def test_a_whole_script() -> None:
         """
 version: 1
 seed: 7
-latency: {profile: natural, ttft_ms: 10}
+latency: {profile: typical, llm_first_token_ms: 10}
 defaults: {fallback: {say: "Pardon?"}}
 greeting: Hi.
 transcripts: [one, two]
@@ -37,8 +37,8 @@ rules:
 """
     )
     assert script.defaults.fallback == Say(say="Pardon?")
-    assert script.transcripts == ("one", "two")
-    assert (script.latency.ttft_ms, script.latency.token_ms) == (10, 25)
+    assert [turn.text for turn in script.transcripts] == ["one", "two"]
+    assert (script.latency.llm_first_token_ms, script.latency.llm_token_ms) == (10, 25)
     (rule,) = script.rules
     assert rule.when.turn is not None and rule.when.turn.eq == 2
     assert len(rule.do) == 5
@@ -58,7 +58,7 @@ RULE = "version: 1\nrules:\n  - id: r\n    do: [{say: ok}]\n  - id: bad\n    "
         ("version: 1\nrules: 3", "line 2, rules: must be a list"),
         (
             "version: 1\n\nlatency: {profile: wild}",
-            "line 3, latency.profile: Input should be 'fast'",
+            "line 3, latency.profile: Input should be 'instant'",
         ),
         ("version: 1\ngreeting: '{name}'", "line 2, greeting: unknown placeholder {name}"),
         (RULE + "do: []", "line 6, rule 'bad', rules[1].do: Tuple should have at least 1 item"),
@@ -75,6 +75,15 @@ RULE = "version: 1\nrules:\n  - id: r\n    do: [{say: ok}]\n  - id: bad\n    "
             RULE + "do: [{say: a}]\n    when: {user: {any: [yes]}}",
             "line 7, rule 'bad', rules[1].when.user.any[0]: Input should be a valid string (YAML",
         ),
+        (
+            "version: 1\ntranscripts:\n  - {text: one two, logprobs: [-1]}",
+            "line 3, transcripts[0]: the text has 2 pieces, logprobs has 1",
+        ),
+        (
+            "version: 1\ntranscripts: [{text: one, logprobs: [0.1]}]",
+            "transcripts[0].logprobs[0]: Input should be less than or equal to 0",
+        ),
+        ("version: 1\ntranscripts: [3]", "transcripts[0]: must be a mapping"),
         (RULE + "do: [{say: a}]\n    when: {user: {any: ['?!']}}", "'?!' has no letter or digit"),
         (RULE + "do: [{say: a}]\n    when: {user: {regex: '('}}", "bad regular expression"),
         (RULE + "do: [{say: a}]\n    when: {user: {}}", "rules[1].when.user: give any, all or"),
@@ -84,7 +93,9 @@ RULE = "version: 1\nrules:\n  - id: r\n    do: [{say: ok}]\n  - id: bad\n    "
         ),
     ],
 )
-def test_errors_name_the_file_and_the_place(text: str, told: str, tmp_path: Path) -> None:
+def test_errors_name_the_file_and_the_place(
+    text: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError) as caught:
@@ -92,7 +103,10 @@ def test_errors_name_the_file_and_the_place(text: str, told: str, tmp_path: Path
     assert caught.value.variable == "SCRIPT_FILE"
     assert str(path) in str(caught.value)
     assert told in str(caught.value)
-    assert lint_file(path) == [str(caught.value)]
+    assert report(path) == 1
+    printed = capsys.readouterr().out
+    assert told in printed
+    assert all(line.startswith("error: ") for line in printed.splitlines())
 
 
 def test_all_errors_are_told_at_once() -> None:
@@ -154,3 +168,66 @@ def test_lint(rules: str, told: list[str]) -> None:
     assert len(found) == len(told)
     for line, start in zip(found, told, strict=True):
         assert line.startswith(start)
+
+
+@pytest.mark.parametrize(
+    ("faults", "told"),
+    [
+        ("- {stage: llm, kind: melt}", "line 3, faults[0].kind: Input should be 'error', 'timeout'"),
+        ("- {stage: vad, kind: hang}", "faults[0].stage: Input should be 'stt', 'llm', 'tts' or"),
+        ("- {stage: tts, kind: error, event: x}", "faults[0]: event is for stage ws, not tts"),
+        ("- {stage: ws, kind: error, category: quota}", "category is for stage stt | llm | tts"),
+        ("- {stage: ws, kind: disconnect, close_code: 99}", "faults[0].close_code: Input should be"),
+        ("- {stage: llm, kind: error, turn: {after: 3}}", "faults[0].turn.after: unknown key"),
+    ],
+)
+def test_faults_of_a_script_are_checked(faults: str, told: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_script(f"version: 1\nfaults:\n  {faults}")
+    assert told in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("faults", "doubts"),
+    [
+        ("- {stage: llm, kind: error, turn: 2}", []),
+        (
+            "- {stage: llm, kind: error, count: always}\n  - {stage: llm, kind: hang, turn: 2}",
+            ["fault number 2: never strikes, number 1 does before it"],
+        ),
+        (
+            "- {stage: llm, kind: error, session: sess_1}",
+            ["fault number 1: no session has an id that a script can know"],
+        ),
+    ],
+)
+def test_faults_that_never_strike_are_told(faults: str, doubts: list[str]) -> None:
+    assert lint(parse_script(f"version: 1\nfaults:\n  {faults}")) == doubts
+
+
+def test_the_report_tells_doubts_and_every_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "version: 1\nrules:\n  - {id: a, do: [{say: x}]}\n  - {id: b, do: [{say: y}]}\n"
+    )
+    assert report(path) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"warning: {path}: rule 'b': never reached, rule 'a' matches before it",
+        f"{path}: 2 rules, 0 faults, can be played",
+    ]
+    path.write_text("version: 1\nseeed: 3\nlatency: brisk\n")
+    assert report(path) == 1
+    assert len(capsys.readouterr().out.splitlines()) == 2
+    assert report(tmp_path / "absent.yaml") == 1
+    assert "cannot read" in capsys.readouterr().out
+
+
+def test_a_latency_profile_by_its_name_and_with_numbers() -> None:
+    named = parse_script("version: 1\nlatency: typical").latency
+    assert (named.llm_first_token_ms, named.tts_first_audio_ms) == (400, 200)
+    mixed = parse_script("version: 1\nlatency: {profile: slow, llm_first_token_ms: 5}").latency
+    assert (mixed.llm_first_token_ms, mixed.tts_first_audio_ms) == (5, 500)
+    bare = parse_script("version: 1\nlatency: {stt_final_ms: 350}").latency
+    assert (bare.stt_final_ms, bare.llm_token_ms, bare.jitter) == (350, 0, 0)

@@ -36,7 +36,7 @@ from providers.scripted_llm import ScriptedLlmProvider
 
 SCRIPT = """
 version: 1
-latency: {profile: custom, ttft_ms: 100, token_ms: 10, jitter: 0.5}
+latency: {llm_first_token_ms: 100, llm_token_ms: 10, jitter: 0.5}
 rules:
   - {id: tool, when: {user: {any: [tool]}}, do: [{say: Wait.}, {tool: f, args: {a: "x y"}}]}
   - {id: fail, when: {user: {any: [fail]}}, do: [{say: One two}, {fault: llm.disconnect}]}

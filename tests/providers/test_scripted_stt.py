@@ -18,8 +18,10 @@ from pipecat.frames.frames import (
 from pipecat.pipeline.worker import PipelineParams
 from pipecat.tests.utils import SleepFrame, run_test
 
-from protocol import ConfigError
-from providers.script import Latency
+from core.messages import Passage
+from protocol import ConfigError, TokenLogprob
+from providers.recognition import Recognition
+from providers.script import Latency, SpokenPassage, SpokenTurn
 from providers.scripted_stt import ScriptedSttProvider
 
 
@@ -91,6 +93,25 @@ async def test_nothing_is_told_outside_a_segment() -> None:
 async def test_a_segment_begun_anew_keeps_its_transcript() -> None:
     frames = [VADUserStartedSpeakingFrame(start_secs=0), *audio(100), *segment(20), *segment(20)]
     assert finals(await run(ScriptedSttProvider(["one", "two"]), frames)) == ["one", "two"]
+
+
+TOLD = SpokenTurn(
+    text="one two",
+    logprobs=(-0.1, -0.2),
+    speakers=(SpokenPassage(speaker="A", text="one two", start=0.0, end=0.5),),
+)
+
+
+async def test_what_a_script_states_beside_the_words_is_told_to_who_asks() -> None:
+    asking = segment(300)
+    asking[0].metadata = {"logprobs": True, "speakers": True}
+    frames = await run(ScriptedSttProvider([TOLD]), asking + segment(300))
+    hypothesis = next(f for f in frames if isinstance(f, InterimTranscriptionFrame))
+    asked, plain = (f for f in frames if isinstance(f, TranscriptionFrame))
+    pieces = (TokenLogprob("one", -0.1), TokenLogprob(" two", -0.2))
+    assert hypothesis.result == Recognition("one", pieces[:1])
+    assert asked.result == Recognition("one two", pieces, (Passage("one two", "A", 0.0, 0.5),))
+    assert plain.result == Recognition("one two")
 
 
 async def test_finals_take_their_time_without_holding_audio_or_order() -> None:

@@ -23,6 +23,7 @@ from pipecat.utils.text.base_text_aggregator import TextType
 from core.messages import GenerationRequest, WordTime
 from providers import tone
 from providers.frames import ClauseFrame, ResponseBeginFrame, ResponseEndFrame, WordTimesFrame
+from providers.script import Latency
 from providers.tone_tts import ToneProvider
 
 BYTES_PER_MS = 48
@@ -119,7 +120,7 @@ async def test_the_service_speaks_clauses_with_the_speed_of_the_response() -> No
         slept.append(duration_s)
         await asyncio.sleep(0)
 
-    provider = ToneProvider(first_audio_ms=70, sleep=sleep)
+    provider = ToneProvider(Latency(tts_first_audio_ms=70), sleep=sleep)
     await provider.start()
     clauses = ["Hello you.", "你好。"]
     received, _ = await run_test(

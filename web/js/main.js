@@ -7,6 +7,7 @@ import { Latency } from "./latency.js";
 import { Microphone } from "./microphone.js";
 import { peakOf } from "./pcm.js";
 import { Player } from "./player.js";
+import { ServerPage } from "./server.js";
 import { Session } from "./session.js";
 import { Settings } from "./settings.js";
 import { recall, remember } from "./storage.js";
@@ -23,6 +24,7 @@ const settings = new Settings(session);
 const transcript = new Transcript(byId("transcript"), byId("announcer"), session);
 const latency = new Latency(byId("turns"), session);
 const waveform = new Waveform(byId("waveform"), session);
+const server = new ServerPage(() => settings.key, askForKey);
 const microphone = new Microphone(heard);
 
 let holding = false; // the button of push to talk
@@ -59,8 +61,7 @@ session.on("state", async (state) => {
 session.on("failed", ({ code, reason }) => {
   if (code === 3000) {
     transcript.note(t("fail.key"), "error");
-    show("settings");
-    settings.focusKey();
+    askForKey();
   } else if (code === "refused" || code === "bad_key") {
     transcript.note(t(`fail.${code}`), "error");
   } else {
@@ -72,6 +73,11 @@ session.on("received", (event) => {
   if (event.type === "session.created") loadModels();
   if (event.type === "session.updated" || event.type.startsWith("response.")) refresh();
 });
+
+function askForKey() {
+  show("settings");
+  settings.focusKey();
+}
 
 async function loadModels() {
   const key = settings.key;
@@ -257,6 +263,7 @@ function show(view) {
   // What came while it was out of sight is below what was seen last.
   if (view === "talk") byId("transcript").scrollTop = byId("transcript").scrollHeight;
   if (view === "events") inspector.scrollToEnd();
+  if (view === "server") server.open();
 }
 
 for (const tab of tabs) tab.addEventListener("click", () => show(tab.dataset.view));
@@ -285,6 +292,7 @@ narrow.addEventListener("change", fitWidth);
 byId("language").addEventListener("click", () => {
   switchLanguage();
   latency.redraw();
+  server.redraw();
   refresh();
 });
 
@@ -302,7 +310,8 @@ byId("theme").addEventListener("click", () => {
 
 translate();
 paint();
-show("talk");
+// A link may name a view: /#server
+show(tabs.find(({ dataset }) => `#${dataset.view}` === location.hash)?.dataset.view ?? "talk");
 fitWidth();
 refresh();
 inspector.clear();

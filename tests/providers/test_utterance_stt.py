@@ -1,0 +1,156 @@
+"""Recognisers that are asked for whole utterances: asked once where once will do."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from pipecat.frames.frames import (
+    Frame,
+    InputAudioRawFrame,
+    TranscriptionFrame,
+    VADUserStartedSpeakingFrame,
+    VADUserStoppedSpeakingFrame,
+)
+
+from protocol import ErrorCategory, ProviderError, Stage
+from providers.frames import SettledFrame, SettleFrame, StageFailedFrame
+from providers.recognition import Recognition
+from providers.segment_stt import SegmentSTTService, Utterance
+from tests.providers.service_line import ServiceLine, eventually, running
+
+SECOND = InputAudioRawFrame(bytes(32_000), 16_000, 1)
+TAIL_S = 0.5
+"""Of silence, which every utterance gets."""
+
+
+@dataclass
+class Engine:
+    """Understands how many seconds it heard; the test says when."""
+
+    asked: list[float] = field(default_factory=list[float])
+    cancelled: int = 0
+    free: asyncio.Event = field(default_factory=asyncio.Event)
+    failures: list[ProviderError] = field(default_factory=list[ProviderError])
+
+    async def transcribe(self, utterance: Utterance) -> Recognition:
+        self.asked.append(utterance.duration_s - TAIL_S)
+        try:
+            await self.free.wait()
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        if self.failures:
+            raise self.failures.pop()
+        return Recognition(f"{utterance.duration_s - TAIL_S:g} s")
+
+
+@asynccontextmanager
+async def line_to(engine: Engine) -> AsyncIterator[ServiceLine]:
+    async with running(SegmentSTTService(engine.transcribe, model="m")) as line:
+        yield line
+
+
+def started(name: str = "a") -> Frame:
+    frame = VADUserStartedSpeakingFrame()
+    frame.metadata = {"segment": name}
+    return frame
+
+
+def stopped(settled_at: int | None = None) -> Frame:
+    frame = VADUserStoppedSpeakingFrame(stop_secs=0.0)
+    frame.metadata = {"settled_at": settled_at}
+    return frame
+
+
+def told(line: ServiceLine) -> list[tuple[str, object]]:
+    kinds = TranscriptionFrame | SettledFrame
+    return [
+        (f.text, f.sample if isinstance(f, SettledFrame) else "final")
+        for f in line.frames
+        if isinstance(f, kinds)
+    ]
+
+
+async def test_what_was_understood_in_the_pause_is_the_answer() -> None:
+    engine = Engine()
+    engine.free.set()
+    async with line_to(engine) as line:
+        await line.send(started(), SECOND, SettleFrame(7))
+        await line.until(lambda: line.all(SettledFrame))
+        await line.send(SECOND, stopped(7))
+        await line.until(lambda: line.all(TranscriptionFrame))
+        assert told(line) == [("1 s", 7), ("1 s", "final")]
+        assert engine.asked == [1.0]
+        assert line.all(TranscriptionFrame)[0].metadata["segment"] == "a"
+
+
+async def test_a_turn_that_ends_while_the_engine_works_gets_that_answer() -> None:
+    engine = Engine()
+    async with line_to(engine) as line:
+        await line.send(started(), SECOND, SettleFrame(7))
+        await eventually(lambda: engine.asked)
+        await line.send(stopped(7))
+        engine.free.set()
+        await line.until(lambda: line.all(TranscriptionFrame))
+        assert told(line)[-1] == ("1 s", "final")
+        assert (engine.asked, engine.cancelled) == ([1.0], 0)
+
+
+async def test_a_turn_that_went_on_is_heard_to_its_end() -> None:
+    engine = Engine()
+    engine.free.set()
+    async with line_to(engine) as line:
+        await line.send(started(), SECOND, SettleFrame(7))
+        await line.until(lambda: line.all(SettledFrame))
+        await line.send(SECOND, stopped())
+        await line.until(lambda: line.all(TranscriptionFrame))
+        assert told(line) == [("1 s", 7), ("2 s", "final")]
+
+
+async def test_the_next_pause_stops_the_work_on_the_one_before() -> None:
+    engine = Engine()
+    async with line_to(engine) as line:
+        await line.send(started(), SECOND, SettleFrame(7))
+        await eventually(lambda: engine.asked)
+        await line.send(SECOND, SettleFrame(8))
+        await eventually(lambda: len(engine.asked) == 2)
+        engine.free.set()
+        await line.until(lambda: line.all(SettledFrame))
+        assert told(line) == [("2 s", 8)]
+        assert engine.cancelled == 1
+
+
+async def test_a_failure_in_a_pause_is_nobodys_business() -> None:
+    engine = Engine(failures=[ProviderError(Stage.STT, ErrorCategory.SERVER, "no")])
+    engine.free.set()
+    async with line_to(engine) as line:
+        await line.send(started(), SECOND, SettleFrame(7))
+        await eventually(lambda: not engine.failures)
+        await line.send(stopped(7))
+        await line.until(lambda: line.all(TranscriptionFrame))
+        assert told(line) == [("1 s", "final")]
+        assert line.all(StageFailedFrame) == []
+
+
+async def test_a_turn_that_is_dropped_drops_the_work() -> None:
+    engine = Engine()
+    async with line_to(engine) as line:
+        await line.send(started(), SECOND, SettleFrame(7))
+        await eventually(lambda: engine.asked)
+        await line.send(started("b"))
+        await eventually(lambda: engine.cancelled)
+        engine.free.set()
+        await line.send(SECOND, stopped())
+        await line.until(lambda: line.all(TranscriptionFrame))
+        assert [f.metadata["segment"] for f in line.all(TranscriptionFrame)] == ["b"]
+
+
+async def test_a_session_ends_while_the_engine_works_on_a_pause() -> None:
+    engine = Engine()
+    async with line_to(engine) as line:
+        await line.send(started(), SECOND, SettleFrame(7))
+        await eventually(lambda: engine.asked)
+    assert engine.cancelled == 1
