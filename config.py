@@ -103,6 +103,8 @@ class ServerSettings(_Section):
     """Address to listen on; 0.0.0.0 opens the gateway to the network."""
     port: Annotated[int, Field(ge=0, le=65_535), Env("SERVER_PORT")] = 8000
     """Port to listen on; 0 picks a free one."""
+    workers: Annotated[int, Field(ge=1, le=64), Env("WORKERS")] = 1
+    """Processes that connections are spread over; each loads its own engines."""
     api_key: Annotated[SecretStr | None, Env("API_KEY")] = None
     """Key every client must present; without one any key, or none, is accepted."""
     client_secret_key: Annotated[SecretStr | None, Env("CLIENT_SECRET_KEY")] = None
@@ -113,8 +115,6 @@ class ServerSettings(_Section):
     """Certificate chain (PEM); with SSL_KEYFILE it turns ws: and http: into wss: and https:."""
     ssl_keyfile: Annotated[FilePath | None, Env("SSL_KEYFILE")] = None
     """Private key (PEM) of SSL_CERTFILE."""
-    workers: Annotated[int, Field(ge=1, le=64), Env("WORKERS")] = 1
-    """Processes that connections are spread over; each loads its own engines."""
     testing: Annotated[bool, Env("TESTING")] = False
     """Test mode: a script's faults strike, and POST /testing/faults sets more."""
     debug: Annotated[bool, Env("DEBUG")] = False

@@ -44,7 +44,7 @@ from dialects.objects import http_error
 from handshake import Handshake
 from metrics import Depths, Metrics
 from process_group import ProcessGroup
-from profiles import load_profiles
+from profiles import load_profiles, patched
 from protocol import ConfigError, ProviderError, Session, SessionKind
 from server_logs import configure_logging, keep_keys_out_of_server_logs
 from serving import WS_MAX_SIZE_BYTES, LiveSession, SessionRegistry, build_server, listen
@@ -318,6 +318,8 @@ def _realtime_session(
     )
     staged = staging.session(stack.llm) if staging else None
     if staged:
+        # A reply that is begun early and dropped would count as a turn.
+        settings = patched(settings, {"session.speculative_turns": False})
         engine_set = replace(
             engine_set,
             stt=staged.stt(stack.stt),

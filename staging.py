@@ -16,7 +16,7 @@ import orjson
 from protocol import ConfigError
 from providers.base import LlmProvider, SttProvider, TtsProvider
 from providers.fault_effects import spoiled_answer, spoiled_reply, spoiled_speech
-from providers.faults import FaultBook, InjectedFault
+from providers.faults import FaultBook, FaultStage, InjectedFault
 from providers.frames import ResponseBeginFrame
 from providers.recognition import Recognition
 from providers.replies import Reply, ResponseRequest, steps_of
@@ -81,7 +81,7 @@ class Staging:
         self.faults = FaultBook()
         self.handlers = handlers
         self.logs: dict[str, EventLog] = {}
-        self._keep_events = keep_events
+        self.keep_events = keep_events
 
     def session(self, llm: LlmProvider) -> StagedSession:
         """A session that is about to begin, on a model that `require_scripts` has seen."""
@@ -90,13 +90,8 @@ class Staging:
 
     def open_log(self, session_id: str, log: EventLog) -> None:
         """Make a session's log known."""
-        if self._keep_events:
+        if self.keep_events:
             self.logs[session_id] = log
-
-    @property
-    def keeps_events(self) -> bool:
-        """Whether logs are kept at all."""
-        return self._keep_events
 
 
 def require_scripts(models: Iterable[LlmProvider], *, testing: bool) -> None:
@@ -149,7 +144,7 @@ class StagedSession:
 
     def socket(self, socket: Socket) -> FaultySocket:
         """The client's socket with faults."""
-        note = self._log.note if self._staging.keeps_events else lambda side, text: None
+        note = self._log.note if self._staging.keep_events else lambda side, text: None
         new_id = self._staging.new_id
         return FaultySocket(socket, take=self._wire_fault, note=note, new_id=new_id)
 
@@ -215,7 +210,8 @@ class StagedSession:
             turn, user = next(
                 ((turn, user) for known, turn, user in self._turns if known == response_id), (0, "")
             )
-            self._speech_faults.clear()
+            if len(self._speech_faults) >= _RESPONSES_REMEMBERED:
+                del self._speech_faults[next(iter(self._speech_faults))]
             self._speech_faults[response_id] = self._take("tts", turn, user)
         return self._speech_faults[response_id]
 
@@ -223,7 +219,9 @@ class StagedSession:
         self._sent_responses += event == "response.created"
         return self._take("ws", self._sent_responses, event=event)
 
-    def _take(self, stage: Any, turn: int, user: str = "", event: str = "") -> InjectedFault | None:
+    def _take(
+        self, stage: FaultStage, turn: int, user: str = "", event: str = ""
+    ) -> InjectedFault | None:
         """What was set at run time goes ahead of what the script says."""
         for book in (self._staging.faults, self._own):
             fault = book.take(stage, session=self.id, turn=turn, user=user, event=event)

@@ -32,7 +32,7 @@ def _capacity_table(capacities: list[Capacity]) -> Table:
                 (
                     f"{chunk_ms} ms",
                     capacity.contender,
-                    str(capacity.sessions),
+                    f"{'≥ ' if capacity.client_limited else ''}{capacity.sessions}",
                     f"{ratio(ours.sessions, capacity.sessions):.2f}",
                     f"{at_half.cpu_s_per_session_minute:.2f}",
                     f"{at_half.core_share:.0%} with {at_half.sessions}",

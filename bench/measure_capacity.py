@@ -14,7 +14,6 @@ from .server import FLOOR, IN_TURN, Contender, Server, running, talkative
 from .stats import Summary
 from .window import BARGING_PAUSE_MS, PAUSE_MS, Talk, Window, observe
 
-CHUNKS_MS = (20, 100)
 LAG_LIMIT_MS = 20.0
 """The p99 lag of server events up to which a server is taken to keep up."""
 _SILENCE_WINDOW_S = 0.5
@@ -83,6 +82,16 @@ class Capacity:
     idle_share: float
     levels: list[Level]
     half: HalfLoad
+
+    @property
+    def client_limited(self) -> bool:
+        """Whether it may be more: where it failed, the load clients were late themselves."""
+        failed = [level for level in self.levels if level.sessions > self.sessions]
+        return bool(failed) and all(
+            level.client_late_ms > lag.CLIENT_LATE_MS
+            for level in failed
+            if level.sessions == min(level.sessions for level in failed)
+        )
 
 
 async def measure(scale: Scale) -> list[Capacity]:

@@ -2,7 +2,7 @@
 
 This module dispatches and joins the two sides: what the end of a turn, a transcript or an item
 means for responses. The rules of each are in `user_side`, `response`, `conversation`,
-`session_settings`, `context` and `mcp`. The invariants I1 to I13 of the architecture page are its
+`session_settings`, `context` and `mcp`. The invariants I1 to I14 of the architecture page are its
 contract.
 """
 

@@ -47,7 +47,7 @@ class SttProvider(Provider, Protocol):
     `TranscriptionFrame(finalized=True)` (text may be "") or `StageFailedFrame` per segment, in
     the order of the segments, each marked with `providers.frames.answering`. A segment that
     closes while an earlier one is still being decoded waits its turn; the service never blocks
-    the event loop.
+    the event loop. It may answer a `SettleFrame` within a segment with a `SettledFrame`.
     """
 
     languages: frozenset[str] | None

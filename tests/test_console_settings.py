@@ -174,6 +174,14 @@ async def test_each_value_is_told_with_where_it_comes_from(tmp_path: Path) -> No
     assert shown["LLM_PROVIDER"] == ("auto", None, "default", False, False)
 
 
+async def test_an_option_outlasts_what_is_saved(tmp_path: Path) -> None:
+    async with gateway(tmp_path / ".env", started={"SERVER_PORT": "2"}) as client:
+        answer = await put(client, SERVER_PORT="3", TTS_VOICE="cmn")
+        rows = await told(client)
+    assert answer.json()["restart"] == ["TTS_VOICE"]
+    assert (rows["SERVER_PORT"]["value"], rows["SERVER_PORT"]["saved"]) == ("2", "3")
+
+
 async def test_each_setting_tells_what_it_may_be(tmp_path: Path) -> None:
     async with gateway(tmp_path / ".env") as client:
         rows = await told(client)

@@ -42,9 +42,7 @@ ROOT = Path(__file__).resolve().parents[1]
         ("\ufeffA=1\n", {"A": "2"}, "\ufeffA=2\n"),
     ],
 )
-def test_what_is_not_changed_stays(
-    before: str, changes: dict[str, str | None], after: str
-) -> None:
+def test_what_is_not_changed_stays(before: str, changes: dict[str, str | None], after: str) -> None:
     assert env_file.edited(before, changes) == after
 
 
@@ -82,7 +80,7 @@ def test_every_value_is_read_back_as_it_was(value: str, file: str, tmp_path: Pat
 
 @pytest.mark.parametrize("value", ["\x00", "a\x1bb", "\ud800", "bell\x07"])
 def test_what_is_no_text_is_refused(value: str) -> None:
-    with pytest.raises(ConfigError, match="^A: must be text"):
+    with pytest.raises(ConfigError, match=r"^A: must be text"):
         env_file.edited("", {"A": value})
 
 

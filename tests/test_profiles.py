@@ -12,11 +12,11 @@ import httpx
 import pytest
 
 import main
-from config import Settings, load_settings
+from config import SessionSettings, Settings, load_settings
 from processors.smart_turn import SmartTurn
 from processors.vad_engine import VadEngine
 from processors.vad_model import SileroModel
-from profiles import load_profiles
+from profiles import Profile, load_profiles
 from protocol import ConfigError, Stage
 from service_providers import Engines, plan
 from tests.doubles import Double, running_double
@@ -229,6 +229,12 @@ async def test_the_model_name_picks_the_stack(tmp_path: Path, double: Double) ->
                 shown = await configure(client, **TEXT, **MANUAL)
                 assert shown["model"] == model
                 assert (await ask(client, "hello")).text == reply
+
+
+def test_a_profile_says_who_keeps_the_time_of_the_playback() -> None:
+    ours = Settings(session=SessionSettings(playback="server"))
+    assert Profile().over(ours).session.playback == "server"
+    assert Profile(playback="client").over(ours).session.playback == "client"
 
 
 async def test_a_session_starts_as_its_profile_says(tmp_path: Path, double: Double) -> None:

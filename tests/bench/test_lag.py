@@ -90,6 +90,12 @@ def test_what_is_cut_in_on_goes_on_until_its_last_audio() -> None:
     assert lag.cut_off_ms(heard, due) == pytest.approx([50, 0])
 
 
+def test_a_barge_in_counts_from_when_it_was_due_however_early_it_was_heard() -> None:
+    due = said(("stopped", 2.0), ("first_audio", 2.0), ("started", 4.0))
+    early = said(("stopped", 2.0), ("audio", 2.0), ("started", 3.9), ("audio", 4.03))
+    assert lag.cut_off_ms(Heard(tuple(early)), due) == pytest.approx([30])
+
+
 def test_speech_that_cuts_in_on_nothing_is_no_barge_in() -> None:
     events = said(("started", 1.0), ("stopped", 2.0), ("started", 3.0))
     assert lag.cut_off_ms(Heard(tuple(events)), events) == []

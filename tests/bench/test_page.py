@@ -74,7 +74,9 @@ def test_only_the_generated_part_of_the_page_changes() -> None:
     assert page.insert(text, "new") == text
 
 
-@pytest.mark.parametrize("broken", ["# None\n", page.END + page.BEGIN, TEMPLATE + TEMPLATE])
+@pytest.mark.parametrize(
+    "broken", ["# None\n", page.END + page.BEGIN, TEMPLATE + TEMPLATE, TEMPLATE + page.END]
+)
 def test_a_page_without_one_place_for_the_figures_is_refused(broken: str) -> None:
     with pytest.raises(ValueError, match="one pair"):
         page.insert(broken, "new")
@@ -95,6 +97,19 @@ def test_targets_are_judged_machine_and_command_are_told(tmp_path: Path) -> None
     assert (tmp_path / "performance" / "capacity.png").stat().st_size > 1000
 
 
+@pytest.mark.parametrize(
+    ("late_ms", "limited"), [((0.3, 0.3), False), ((9.0, 9.0), True), ((9.0, 0.3), False)]
+)
+def test_a_capacity_at_which_the_clients_gave_out_is_told_as_such(
+    late_ms: tuple[float, float], limited: bool
+) -> None:
+    summary = Summary(10, 1.0, 40.0, 40.0)
+    tries = [Level(50, 0.5, 0.0, 0.4, summary, 0, 0, late) for late in late_ms]
+    half = HalfLoad(tries[0], *(summary,) * 4)
+    one = Capacity(INSTANT.name, 20, 40, 0.1, [*tries, Level(60, 0, 0, 0, summary, 0, 0, 0)], half)
+    assert one.client_limited is limited
+
+
 def test_results_are_read_back_as_they_were(tmp_path: Path) -> None:
     (tmp_path / "performance.md").write_text(TEMPLATE)
     assert results.read(tmp_path) is None
@@ -109,7 +124,7 @@ def test_every_judged_figure_can_be_rendered(tmp_path: Path) -> None:
     ]
     memory = [
         Memory(name, 100.0, 0.0, 0, [Growth(200, mb, 0.0)], 10.0)
-        for name, mb in ((INSTANT.name, 0.3), (STOCK.name, 10.0))
+        for name, mb in ((INSTANT.name, 0.6), (STOCK.name, 10.0))
     ]
     soak = Soak(50, 30, 4500, [Sample(1.0, 200.0)], 200.0, 210.0, 190.0)
     half = HalfLoad(Level(1, 0.1, 0.0, 0.2, summary, 0, 0, 0.1), *(summary,) * 4)
@@ -130,6 +145,7 @@ def test_every_judged_figure_can_be_rendered(tmp_path: Path) -> None:
     missed = [line.split("|")[1].strip() for line in text.splitlines() if "**missed**" in line]
     assert missed == [
         "sessions per core ÷ stock Pipecat, 100 ms appends",
+        "memory per session ÷ stock Pipecat, 200 sessions",
         "growth over 30 minutes of soak, after the first five",
     ]
     pictures = {path.name for path in (tmp_path / "performance").glob("*.png")}

@@ -180,9 +180,9 @@ def test_nothing_a_model_writes_becomes_markup_or_a_request(open_console: Open) 
             const { renderMarkdown } = await import("/console/js/markdown.js");
             const box = document.querySelector("#transcript");
             for (const text of args[0]) box.append(renderMarkdown(text));
-            for (const node of box.querySelectorAll("*")) node.dispatchEvent(new Event("mouseover"));
-            await new Promise((resolve) => setTimeout(resolve, 200));
             const all = [...box.querySelectorAll("*")];
+            for (const node of all) node.dispatchEvent(new Event("mouseover"));
+            await new Promise((resolve) => setTimeout(resolve, 200));
             return [
               [...new Set(all.map((n) => n.localName))],
               [...new Set(all.flatMap((n) => n.getAttributeNames()))],

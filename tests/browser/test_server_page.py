@@ -197,9 +197,7 @@ def test_the_console_works_from_another_machine_but_not_under_a_strangers_name(
     tmp_path: Path,
 ) -> None:
     address = own_address()
-    with running_gateway(
-        tmp_path, "--host", "0.0.0.0", TTS_PROVIDER="tone", **_ENGINES
-    ) as gateway:
+    with running_gateway(tmp_path, "--host", "0.0.0.0", TTS_PROVIDER="tone", **_ENGINES) as gateway:
         with open_page(f"http://{address}:{gateway.port}/", recording(tmp_path)) as page:
             page.type("#message", "hello\n")
             page.wait_for_text(".bubble.assistant", "hello")

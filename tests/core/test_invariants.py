@@ -1,4 +1,4 @@
-"""A random client and a random engine against the core: the invariants I1 to I13 hold throughout.
+"""A random client and a random engine against the core: the invariants I1 to I14 hold throughout.
 
 Ids are drawn from all that were ever issued, so stale input is common, and every payload carries
 the id of its owner, so output that leaves under another name is seen.

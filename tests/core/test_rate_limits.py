@@ -31,9 +31,9 @@ def test_no_more_requests_than_the_limit_and_then_one_as_each_leaks_away() -> No
 
 
 @pytest.mark.parametrize("limit", [1, 3, 7, 60, 1000])
-def test_a_request_fits_at_the_moment_that_was_named(limit: int) -> None:
+@pytest.mark.parametrize("now", [0.1, 1000.7, 123_456.789])
+def test_a_request_fits_at_the_moment_that_was_named(limit: int, now: float) -> None:
     limits = Allowance(limit, None)
-    now = 0.1
     for _ in range(limit):
         assert limits.admit("m", now) is None
     (level,) = limits.levels(now)

@@ -68,6 +68,7 @@ def test_a_client_that_asks_no_longer_is_told_none() -> None:
     core.speak()
     core.update({"type": "transcription", "include": None})
     (completed,) = core.raw(m.TranscriptFinal("item_1", "hello", PIECES))
+    assert isinstance(completed, p.TranscriptionCompleted)
     assert completed.logprobs is None
 
 

@@ -232,6 +232,8 @@ async def assert_serves(row: Row, talk: SdkTalk) -> None:
 
 
 CUT: Final = Mode("midcut", after=4)
+NEVER: Final = {"LLM_STALL_TIMEOUT_MS": "600000"}
+"""Nobody hangs up but for the interruption."""
 VOICES: Final = [row for row in ROWS if row.stage is Stage.TTS]
 
 
@@ -265,7 +267,8 @@ async def test_a_recogniser_whose_socket_drops_in_the_turn_costs_no_transcript()
 
 
 async def test_a_request_that_is_talked_over_is_closed() -> None:
-    async with talking_to(lambda double: {"LLM_PROVIDER": "openai"}) as (double, talk):
+    variables = {"LLM_PROVIDER": "openai", **NEVER}
+    async with talking_to(lambda double: variables) as (double, talk):
         await talk.configure(automatic=True)
         double.once("openai", Mode("stall", after=3))
         await talk.begin(typed(HEARD))
@@ -278,7 +281,8 @@ async def test_a_request_that_is_talked_over_is_closed() -> None:
 
 
 async def test_an_abandoned_request_is_closed() -> None:
-    async with talking_to(lambda double: {"LLM_PROVIDER": "ollama"}) as (double, talk):
+    variables = {"LLM_PROVIDER": "ollama", **NEVER}
+    async with talking_to(lambda double: variables) as (double, talk):
         await talk.configure()
         for mode in (HANG, Mode("stall", after=3)):
             double.once("ollama", mode)

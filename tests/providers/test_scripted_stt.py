@@ -73,6 +73,14 @@ async def test_each_session_begins_with_the_first() -> None:
     assert finals(await run(provider, segment(20))) == ["one"]
 
 
+async def test_interims_may_be_behind_the_audio() -> None:
+    provider = ScriptedSttProvider(["one two three"], Latency(stt_interim_ms=300))
+    frames = await run(provider, segment(800))
+    assert [frame.text for frame in frames] == ["one", "one two", "one two three"]
+    assert [frame.text for frame in frames[:-1] if isinstance(frame, InterimTranscriptionFrame)]
+    assert isinstance(frames[-1], TranscriptionFrame)
+
+
 async def test_interims_grow_by_a_word_as_audio_comes() -> None:
     frames = await run(ScriptedSttProvider(["one two three"]), segment(600))
     assert [frame.text for frame in frames] == ["one", "one two", "one two three"]

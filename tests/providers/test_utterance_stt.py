@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from pipecat.frames.frames import (
     Frame,
@@ -14,8 +15,10 @@ from pipecat.frames.frames import (
     VADUserStartedSpeakingFrame,
     VADUserStoppedSpeakingFrame,
 )
+from pipecat.services.stt_service import STTService
 
 from protocol import ErrorCategory, ProviderError, Stage
+from providers.failover_stt import FailoverSttProvider
 from providers.frames import SettledFrame, SettleFrame, StageFailedFrame
 from providers.recognition import Recognition
 from providers.segment_stt import SegmentSTTService, Utterance
@@ -47,9 +50,30 @@ class Engine:
         return Recognition(f"{utterance.duration_s - TAIL_S:g} s")
 
 
+@dataclass
+class Provider:
+    """An engine as one of several."""
+
+    engine: Engine
+    name: ClassVar[str] = "engine"
+    languages: frozenset[str] | None = None
+
+    def describe(self) -> str:
+        return "an engine"
+
+    async def start(self) -> None:
+        """Nothing to bring up."""
+
+    async def close(self) -> None:
+        """Nothing to release."""
+
+    def create_service(self) -> STTService:
+        return SegmentSTTService(self.engine.transcribe, model="m")
+
+
 @asynccontextmanager
 async def line_to(engine: Engine) -> AsyncIterator[ServiceLine]:
-    async with running(SegmentSTTService(engine.transcribe, model="m")) as line:
+    async with running(Provider(engine).create_service()) as line:
         yield line
 
 
@@ -154,3 +178,31 @@ async def test_a_session_ends_while_the_engine_works_on_a_pause() -> None:
         await line.send(started(), SECOND, SettleFrame(7))
         await eventually(lambda: engine.asked)
     assert engine.cancelled == 1
+
+
+async def test_a_backup_hears_what_the_first_engine_could_not_answer_in_the_pause() -> None:
+    failures = [ProviderError(Stage.STT, ErrorCategory.SERVER, "no") for _ in range(2)]
+    first, second = Engine(failures=failures), Engine()
+    first.free.set()
+    second.free.set()
+    both = FailoverSttProvider(Stage.STT, (Provider(first), Provider(second)), deadline_s=5)
+    async with running(both.create_service()) as line:
+        await line.send(started(), SECOND, SettleFrame(7))
+        await eventually(lambda: len(first.failures) == 1)
+        await line.send(stopped(7))
+        await line.until(lambda: line.all(TranscriptionFrame))
+        assert told(line) == [("1 s", "final")]
+        assert (len(first.asked), len(second.asked)) == (2, 1)
+
+
+async def test_an_engine_with_a_backup_answers_in_the_pause() -> None:
+    first, second = Engine(), Engine()
+    first.free.set()
+    both = FailoverSttProvider(Stage.STT, (Provider(first), Provider(second)), deadline_s=5)
+    async with running(both.create_service()) as line:
+        await line.send(started(), SECOND, SettleFrame(7))
+        await line.until(lambda: line.all(SettledFrame))
+        await line.send(stopped(7))
+        await line.until(lambda: line.all(TranscriptionFrame))
+        assert told(line) == [("1 s", 7), ("1 s", "final")]
+        assert (first.asked, second.asked) == ([1.0], [])

@@ -10,8 +10,8 @@ from tests.e2e.wire import TEXT, configure
 from tests.harness import RealtimeClient, realtime_url
 
 SCRIPT = Path(__file__).parent / "counting.yaml"
-PAUSE = bytes(350 * 48)
-SILENCE = bytes(1200 * 48)
+PATIENT = {"type": "server_vad", "silence_duration_ms": 1200}
+UTTERANCE = speech("weather") + bytes(400 * 48) + speech("hello")
 
 
 class Counting(RealtimeServer):
@@ -26,11 +26,11 @@ class Counting(RealtimeServer):
 
 async def test_a_pause_in_a_turn_is_no_turn() -> None:
     async with Counting(SCRIPT) as server:
+        said: list[str] = []
         async with RealtimeClient.connect(realtime_url(server.port)) as client:
-            await configure(client, **TEXT)
-            said: list[str] = []
+            await configure(client, **TEXT, turn_detection=PATIENT)
             for _ in range(2):
-                await client.send_speech(speech("weather") + PAUSE + speech("hello") + SILENCE)
+                await client.speak(UTTERANCE, after_ms=1600)
                 reply = await client.collect_response()
                 said.append(reply.text)
         assert said == ["1: one", "2: two"]
