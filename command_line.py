@@ -81,11 +81,12 @@ def banner(engines: Sequence[EngineRow], addresses: Sequence[str] = (), workers:
     return "\n".join(["", *lines, ""])
 
 
-def urls(host: str, port: int, tls: bool) -> tuple[str, str]:
-    """Where to connect, and where to ask how it is."""
+def urls(host: str, port: int, tls: bool) -> tuple[str, str, str]:
+    """Where clients connect, where a browser has the console, and where to ask how it is."""
     shown = "localhost" if host in {"0.0.0.0", "::"} else f"[{host}]" if ":" in host else host
     secure = "s" if tls else ""
-    return f"ws{secure}://{shown}:{port}/v1/realtime", f"http{secure}://{shown}:{port}/health"
+    http = f"http{secure}://{shown}:{port}"
+    return f"ws{secure}://{shown}:{port}/v1/realtime", f"{http}/", f"{http}/health"
 
 
 def exposure_warning(settings: Settings) -> str:

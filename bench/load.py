@@ -66,6 +66,11 @@ def seats(count: int, duration_s: float, chunk_s: float) -> tuple[Seat, ...]:
     )
 
 
+def first_frame(part: int, frames: int) -> int:
+    """With which of a conversation's frames a seat begins."""
+    return frames * part // PARTS
+
+
 @dataclass(frozen=True, slots=True)
 class Order:
     """What a load client is to do."""
@@ -120,7 +125,7 @@ async def _speak(pipe: Connection, order: Order) -> None:
                 frames,
                 order.chunk_ms,
                 span.begin_s + seat.delay_s,
-                len(frames) * seat.part // PARTS,
+                first_frame(seat.part, len(frames)),
             )
             for session, seat in zip(sessions, order.seats, strict=True)
         ]

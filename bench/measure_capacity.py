@@ -199,7 +199,7 @@ def _half(window: Window, talk: Talk, due: DueTimes, barge_in_ms: list[float]) -
             if not window.from_s <= event.at_s + seat.delay_s < window.to_s:
                 continue
             if event.kind == "stopped":
-                skipped_s = seat.part / PARTS * spoken.duration_ms / 1000
+                skipped_s = talk.skipped_s(seat.part)
                 end_s = spoken.speech_ended_s(skipped_s + event.at_s - _SILENCE_WINDOW_S / 2)
                 beyond_ms.append((skipped_s + event.at_s - end_s - _SILENCE_WINDOW_S) * 1000)
             elif event.kind == "first_audio" and stopped_s is not None:

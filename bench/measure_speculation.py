@@ -15,6 +15,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from config import SessionSettings
+
 from .client import Session, Stream, append_frames, connect
 from .recordings import BYTES_PER_MS, Spoken, room_tone, spoken_recordings
 from .report import Table
@@ -58,11 +60,12 @@ class Order:
 
 
 SEQUENTIAL = Order(None, INTERIM_MS)
+DEFAULT = Order(SessionSettings().speculate_after_ms, INTERIM_MS)
 ORDERS = (
     SEQUENTIAL,
     *(Order(after_ms, INTERIM_MS) for after_ms in (50, 100, 150, 200, 300)),
     Order(50, NO_INTERIMS_MS),
-    Order(150, NO_INTERIMS_MS),
+    replace(DEFAULT, interim_ms=NO_INTERIMS_MS),
 )
 
 
@@ -188,18 +191,26 @@ def _drafts(server: Server) -> dict[str, int]:
     return {name.decode(): int(float(count)) for name, count in _DRAFTS.findall(text)}
 
 
+def saved(outcomes: list[Outcome], outcome: Outcome) -> float:
+    """The share of the sequential wait that it saves."""
+    return 1 - _wait_ms(outcome) / _wait_ms(outcomes[0])
+
+
+def cut_elsewhere(outcomes: list[Outcome], outcome: Outcome) -> int:
+    """In how many recordings it heard other turns than the sequential order did."""
+    return sum(turns != outcomes[0].turns[name] for name, turns in outcome.turns.items())
+
+
 def tables(outcomes: list[Outcome]) -> list[Table]:
     """What each order saves and costs, and the single recordings."""
-    sequential = outcomes[0]
-    turns = sum(map(sum, sequential.turns.values()))
-    first = _wait_ms(sequential)
+    turns = sum(map(sum, outcomes[0].turns.values()))
     rows = [
         (
             outcome.order.name,
             f"{_wait_ms(outcome):.0f}",
-            f"{100 * (1 - _wait_ms(outcome) / first):.0f} %",
+            f"{100 * saved(outcomes, outcome):.0f} %",
             str(sum(map(sum, outcome.turns.values()))),
-            str(sum(outcome.turns[name] != sequential.turns[name] for name in outcome.turns)),
+            str(cut_elsewhere(outcomes, outcome)),
             f"{outcome.used / turns:.2f}",
             f"{outcome.dropped / turns:.2f}",
         )
@@ -219,7 +230,7 @@ def tables(outcomes: list[Outcome]) -> list[Table]:
 
 
 def _by_recording(outcomes: list[Outcome]) -> Table:
-    shown = [outcome for outcome in outcomes if outcome.order.after_ms in (None, 150)]
+    shown = [outcome for outcome in outcomes if outcome.order.after_ms in (None, DEFAULT.after_ms)]
     names = list(shown[0].waits_ms)
     return Table(
         "The same by recording: median wait (ms), and turns heard in it",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from . import measure_capacity
+from . import measure_capacity, measure_speculation
 from .capacity_tables import ratio
 from .measure_capacity import Capacity
 from .measure_memory import Memory
 from .measure_open import Opening
 from .measure_soak import Soak
+from .measure_speculation import DEFAULT, Outcome
 from .report import Table
 from .server import FLOOR, INSTANT, STOCK
 
@@ -77,6 +78,17 @@ def of_opening(openings: list[Opening]) -> list[Verdict]:
             5,
             ours.sequential_ping_ms.worst,
         ),
+    ]
+
+
+def of_speculation(outcomes: list[Outcome]) -> list[Verdict]:
+    """What beginning replies in the pause saves by default, and that it cuts nobody off."""
+    default = next(outcome for outcome in outcomes if outcome.order == DEFAULT)
+    saved = measure_speculation.saved(outcomes, default)
+    elsewhere = measure_speculation.cut_elsewhere(outcomes, default)
+    return [
+        Verdict("wait saved by speculative turns", "≥ 40 %", f"{100 * saved:.0f} %", saved >= 0.4),
+        Verdict("recordings they cut elsewhere", "0", str(elsewhere), elsewhere == 0),
     ]
 
 

@@ -39,6 +39,11 @@ class Talk:
     def spoken(self) -> Conversation:
         return conversation(load_clips(self.recordings), self.pause_ms)
 
+    def skipped_s(self, part: int) -> float:
+        """How much of the conversation lies before a seat's first frame."""
+        frames = self.spoken.duration_ms // self.chunk_ms
+        return load.first_frame(part, frames) * self.chunk_ms / 1000
+
 
 @dataclass(frozen=True, slots=True)
 class Window:

@@ -483,9 +483,10 @@ async def test_segments_are_answered_in_their_order() -> None:
         TranscriptFinal("i2", "three four"),
     ]
     assert [len(pcm) // 2 for pcm in bench.stt.segments] == [32_000, 1_600]
+    not_asked = {"logprobs": False, "speakers": False}
     assert bench.stt.hints == [
-        {"segment": "i1", "language": "de", "prompt": "names"},
-        {"segment": "i2", "language": None, "prompt": None},
+        {"segment": "i1", "language": "de", "prompt": "names"} | not_asked,
+        {"segment": "i2", "language": None, "prompt": None} | not_asked,
     ]
 
 

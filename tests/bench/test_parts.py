@@ -12,6 +12,7 @@ from bench.measure_soak import Sample, growth
 from bench.profiler import Cost, count
 from bench.recordings import BYTES_PER_MS, Conversation
 from bench.stats import Summary
+from bench.window import Talk
 
 
 @pytest.mark.parametrize("sessions", [1, 8, 9, 50, 203])
@@ -23,6 +24,16 @@ def test_sessions_are_spread_over_conversation_and_chunk(sessions: int) -> None:
     assert all(0 <= seat.delay_s < 24.0 / PARTS + 0.02 for seat in placed)
     assert len({round(seat.delay_s % 0.02, 6) for seat in placed}) > sessions // 2
     assert all(gap_s > 0 for gap_s in gaps_s)
+
+
+@pytest.mark.parametrize("chunk_ms", [20, 100])
+def test_what_a_seat_skips_is_a_whole_number_of_frames(chunk_ms: int) -> None:
+    talk = Talk(recordings=1, pause_ms=1000, chunk_ms=chunk_ms)
+    duration_s = talk.spoken.duration_ms / 1000
+    for part in range(PARTS):
+        skipped_s = talk.skipped_s(part)
+        assert skipped_s * 1000 % chunk_ms == pytest.approx(0, abs=1e-6)
+        assert 0 <= duration_s * part / PARTS - skipped_s < chunk_ms / 1000
 
 
 def test_the_server_has_a_core_to_itself() -> None:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import shutil
 import subprocess
+import tempfile
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -167,7 +168,9 @@ async def running_client(
         limit=_LONGEST_LINE_BYTES,
     )
     assert process.stderr is not None
-    client = JavaScriptClient(process, folder, on_fact)
+    # Clients of one test say the same words at once: none may overwrite what another reads.
+    own_folder = Path(tempfile.mkdtemp(dir=folder))
+    client = JavaScriptClient(process, own_folder, on_fact)
     try:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(client.read(), name=f"{script} stdout")

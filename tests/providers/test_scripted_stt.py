@@ -77,7 +77,6 @@ async def test_interims_may_be_behind_the_audio() -> None:
     provider = ScriptedSttProvider(["one two three"], Latency(stt_interim_ms=300))
     frames = await run(provider, segment(800))
     assert [frame.text for frame in frames] == ["one", "one two", "one two three"]
-    assert [frame.text for frame in frames[:-1] if isinstance(frame, InterimTranscriptionFrame)]
     assert isinstance(frames[-1], TranscriptionFrame)
 
 

@@ -90,11 +90,10 @@ def stopped(settled_at: int | None = None) -> Frame:
 
 
 def told(line: ServiceLine) -> list[tuple[str, object]]:
-    kinds = TranscriptionFrame | SettledFrame
     return [
         (f.text, f.sample if isinstance(f, SettledFrame) else "final")
         for f in line.frames
-        if isinstance(f, kinds)
+        if isinstance(f, TranscriptionFrame | SettledFrame)
     ]
 
 
