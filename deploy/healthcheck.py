@@ -1,4 +1,4 @@
-"""Asks the gateway of this container whether it lives; knows its settings, and nothing of its parts."""
+"""Asks the gateway of this container whether it lives; knows its settings and none of its parts."""
 
 from __future__ import annotations
 

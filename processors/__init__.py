@@ -2,6 +2,6 @@
 
 import os
 
-# The Linux wheels of ONNX Runtime (1.29 and later) tell Microsoft about models and sessions unless this
-# is there when `onnxruntime` is imported. Turn detection is said to leave nothing of this machine's.
-#os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+# The Linux wheels of ONNX Runtime (1.29 and later) tell Microsoft about models and sessions unless
+# this is there when `onnxruntime` is imported. Turn detection is said to send nothing anywhere.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

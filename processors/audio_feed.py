@@ -29,9 +29,7 @@ from providers.frames import SettleFrame
 from .ear import ENGINE_RATE_HZ, Ear, TurnJudgePort, VadEnginePort, VadEvent
 from .resample import PcmResampler
 
-AudioCommand = (
-    ConfigureVad | FeedAudio | OpenSegment | SettleSegment | CloseSegment | DropSegment
-)
+AudioCommand = ConfigureVad | FeedAudio | OpenSegment | SettleSegment | CloseSegment | DropSegment
 
 # Resampling a second takes 0.2 ms. A client may append five minutes in one event.
 _SLICE_BYTES: Final = SAMPLE_RATE_HZ * 2

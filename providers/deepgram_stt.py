@@ -231,9 +231,7 @@ class DeepgramSTTService(TurnSTTService[Segment]):
             if await self._take(stream, segment, transcript, question):
                 if question.pause is None or question.final:
                     return _recognition(segment, transcript)
-                await self.tell_settled(
-                    segment, question.pause, _recognition(segment, transcript)
-                )
+                await self.tell_settled(segment, question.pause, _recognition(segment, transcript))
                 continue
             if stream.failure is not None:
                 raise stream.failure

@@ -18,6 +18,7 @@ from processors.vad_engine import VadEngine
 from processors.vad_model import SileroModel
 from profiles import Profile, load_profiles
 from protocol import ConfigError, Stage
+from realtime_session import speculate_after_ms
 from service_providers import Engines, plan
 from tests.doubles import Double, running_double
 from tests.e2e.gateway import Gateway
@@ -235,6 +236,13 @@ def test_a_profile_says_who_keeps_the_time_of_the_playback() -> None:
     ours = Settings(session=SessionSettings(playback="server"))
     assert Profile().over(ours).session.playback == "server"
     assert Profile(playback="client").over(ours).session.playback == "client"
+
+
+def test_a_profile_says_whether_replies_are_begun_in_pauses() -> None:
+    ours = Settings()
+    assert speculate_after_ms(Profile().over(ours)) == ours.session.speculate_after_ms
+    assert speculate_after_ms(Profile(speculative_turns=False).over(ours)) is None
+    assert speculate_after_ms(Profile(speculate_after_ms=50).over(ours)) == 50
 
 
 async def test_a_session_starts_as_its_profile_says(tmp_path: Path, double: Double) -> None:
