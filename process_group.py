@@ -31,7 +31,7 @@ class ProcessGroup:
     Attributes:
         index: Which process of the group this is, from 0.
         sessions: How many sessions each has open.
-        limit_cells: State of the rate limits and their lock.
+        limit_cells: State of the rate limits and their lock; None in a group of one.
         folder: Where each says what must be longer than a number; None in a group of one.
     """
 
@@ -43,6 +43,8 @@ class ProcessGroup:
     @classmethod
     def form(cls, size: int, folder: Path | None = None) -> tuple[ProcessGroup, ...]:
         """The views of a new group of `size` processes, all on the same memory."""
+        if size == 1:
+            return (cls(0, [0], None, folder),)
         sessions = CONTEXT.RawArray("q", size)
         limit_cells = CONTEXT.Array("d", SharedAllowance.START)
         return tuple(cls(index, sessions, limit_cells, folder) for index in range(size))
@@ -72,7 +74,10 @@ class ProcessGroup:
 
     def limiter(self, requests_per_minute: int | None, tokens_per_minute: int | None) -> Limiter:
         """Limits that all processes count together."""
-        return SharedAllowance(Allowance(requests_per_minute, tokens_per_minute), self.limit_cells)
+        allowance = Allowance(requests_per_minute, tokens_per_minute)
+        if self.limit_cells is None:
+            return allowance
+        return SharedAllowance(allowance, self.limit_cells)
 
     def tell_failing(self, stages: Sequence[Mapping[str, str]]) -> None:
         """Say which stages do not serve in this process."""

@@ -45,6 +45,8 @@ logger = logging.getLogger("realtime.session")
 
 MAX_WAITING_EVENTS = 64
 """Client events read ahead of the driver; beyond it TCP makes the client wait."""
+MAX_TAKEN_AT_ONCE = 16
+"""Client events that the reader hands to the core itself before it lets others run."""
 BACKLOG_LIMIT_MS = 10_000
 """Audio that may wait for its pace before the engine is told to stop making more."""
 OUTBOX_HIGH_BYTES = 4 * 1024 * 1024
@@ -133,7 +135,8 @@ class _SessionOver(Exception):
 
 
 _FromClient = ClientEvent | InvalidRequest | _Rest
-_FromWithin = m.EngineEvent | _Tick | _Shutdown
+_Within = m.EngineEvent | _Tick | _Shutdown
+_FromWithin = _Within | m.CloseConnection
 
 
 class RealtimeSession:
@@ -182,6 +185,7 @@ class RealtimeSession:
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_s: float | None = None
         self._flowing = True
+        self._closing = False
         lifetime_s = settings.session.max_session_s
         self._machine = Machine(
             SessionView(self.id, int(time.time()) + lifetime_s, first),
@@ -272,47 +276,64 @@ class RealtimeSession:
     # --- reader -----------------------------------------------------------------------------------
 
     async def _read(self) -> None:
+        taken_at_once = 0
         while True:
             await self._read_ahead.acquire()
             try:
                 event: ClientEvent | InvalidRequest = await self._connection.receive()
             except InvalidRequest as refusal:
                 event = refusal
-            self._inbox.put_client(event)
+            if self._closing or not self._inbox.idle:
+                self._inbox.put_client(event)
+                continue
+            # Nothing is before it: that the driver takes it is the same, a task switch later.
+            self._step(event)
+            taken_at_once += 1
+            if taken_at_once % MAX_TAKEN_AT_ONCE == 0:
+                await asyncio.sleep(0)
 
     # --- driver -----------------------------------------------------------------------------------
 
     async def _drive(self) -> None:
         while True:
             message = await self._inbox.next()
-            now = time.monotonic()
-            match message:
-                case _Tick():
-                    self._alarm_s = None
-                    outputs = self._machine.handle_timer(now)
-                case _Shutdown():
-                    outputs: Sequence[Output] = [m.CloseConnection(1001, message.reason)]
-                case InvalidRequest():
-                    outputs = [error_event(message)]
-                    self._read_ahead.release()
-                case InputAudioAppend():
-                    outputs = self._append(self._connection.codec.to_pcm(message), 0, now)
-                case _Rest():
-                    outputs = self._append(message.append, message.start, now)
-                case _ if isinstance(message, ClientEvent):
-                    outputs = self._machine.handle(message, now)
-                    if isinstance(message, InputAudioClear):
-                        self._connection.codec.reset()
-                    self._read_ahead.release()
-                case _:
-                    self._note(message, now)
-                    outputs = self._machine.handle(message, now)
-            closing = self._carry_out(outputs)
-            if closing is not None:
-                await self._connection.close(closing.code, closing.reason)
+            if isinstance(message, m.CloseConnection):
+                await self._connection.close(message.code, message.reason)
                 raise _SessionOver
-            self._set_alarm(now)
-            self._set_flow()
+            if not self._closing:
+                self._step(message)
+
+    def _step(self, message: _FromClient | _Within) -> None:
+        """Show one message to the core and carry out what it says; the only place that does."""
+        now = time.monotonic()
+        match message:
+            case InputAudioAppend():
+                outputs = self._append(self._connection.codec.to_pcm(message), 0, now)
+            case _Rest():
+                outputs = self._append(message.append, message.start, now)
+            case _Tick():
+                self._alarm_s = None
+                outputs = self._machine.handle_timer(now)
+            case _Shutdown():
+                outputs = [m.CloseConnection(1001, message.reason)]
+            case InvalidRequest():
+                outputs = [error_event(message)]
+                self._read_ahead.release()
+            case _ if isinstance(message, ClientEvent):
+                outputs = self._machine.handle(message, now)
+                if isinstance(message, InputAudioClear):
+                    self._connection.codec.reset()
+                self._read_ahead.release()
+            case _:
+                self._note(message, now)
+                outputs = self._machine.handle(message, now)
+        if len(outputs) == 1 and isinstance(outputs[0], m.FeedAudio):
+            # Audio that says nothing yet, fifty times a second: it moves no deadline.
+            self._pipeline.execute(outputs[0])
+            return
+        self._carry_out(outputs)
+        self._set_alarm(now)
+        self._set_flow()
 
     def _take(self, event: m.EngineEvent) -> None:
         """Take an engine event: where a turn begins and ends must be known before more audio."""
@@ -335,12 +356,14 @@ class RealtimeSession:
             return self._machine.handle(append, now)
         return self._machine.handle(InputAudioAppend(append.audio[start:end], append.event_id), now)
 
-    def _carry_out(self, outputs: Sequence[Output]) -> m.CloseConnection | None:
+    def _carry_out(self, outputs: Sequence[Output]) -> None:
         """Send the events and execute the commands in their order, waiting for nobody."""
         for output in outputs:
             match output:
                 case m.CloseConnection():
-                    return output
+                    self._closing = True
+                    self._inbox.put_urgent(output)
+                    return
                 case (
                     m.ConfigureVad()
                     | m.FeedAudio()
@@ -365,7 +388,6 @@ class RealtimeSession:
                     if (times := self._clock.sent(output, time.monotonic())) is not None:
                         self._report(times)
                     self._connection.send(output)
-        return None
 
     def _note(self, event: object, now: float) -> None:
         self._clock.heard(event, now, self._machine.appended_samples)

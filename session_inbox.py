@@ -41,6 +41,12 @@ class Inbox(Generic[ClientT, EngineT]):
         """Messages of the engines that wait, urgent ones included."""
         return len(self._urgent) + len(self._engine)
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits and the client's next message could be taken at once."""
+        waits = self._urgent or self._engine or self._client
+        return not waits and self._client_may_go()
+
     def put_urgent(self, message: EngineT) -> None:
         """Add a message that goes before all others."""
         self._urgent.append(message)
@@ -59,6 +65,7 @@ class Inbox(Generic[ClientT, EngineT]):
     def put_back(self, message: ClientT) -> None:
         """Give back what is left of a client's message: it is the client's next."""
         self._client.appendleft(message)
+        self._wake.set()
 
     def wake(self) -> None:
         """Look again: the client's lane may be open now."""

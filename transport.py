@@ -219,7 +219,8 @@ class AudioCodec:
 
     def to_pcm(self, append: InputAudioAppend) -> InputAudioAppend:
         """The append with its audio brought to s16le mono 24 kHz, an odd byte carried over."""
-        return replace(append, audio=self._decoder.decode(append.audio))
+        audio = self._decoder.decode(append.audio)
+        return append if audio is append.audio else replace(append, audio=audio)
 
     def outgoing(self, event: ServerEvent) -> tuple[ServerEvent, ...]:
         """The events to send for `event`: audio in its response's format, small enough deltas.

@@ -130,9 +130,14 @@ class Ear:
         while self._turn_ends and self._turn_ends[0] <= until:
             self._turn_ends.popleft()
 
+    @property
+    def keeps_up(self) -> bool:
+        """Whether turn detection is not far behind."""
+        return self._stream is None or self._stream.backlog <= MOST_BEHIND_SAMPLES
+
     async def keep_up(self) -> None:
-        """Wait until turn detection is not far behind."""
-        while self._stream is not None and self._stream.backlog > MOST_BEHIND_SAMPLES:
+        """Wait until it is not."""
+        while self._stream is not None and not self.keeps_up:
             await self._stream.next_batch()
 
     def configure(self, command: ConfigureVad) -> None:

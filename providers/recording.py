@@ -31,7 +31,7 @@ def load_recording(path: Path) -> bytes:
     except OSError as error:
         raise ValueError(f"cannot read {path}: {error.strerror or error}") from error
     except SoundFileError as error:
-        raise ValueError(f"{path} is no WAV, FLAC or OGG file") from error
+        raise ValueError(f"{path} is no WAV, FLAC, OGG or MP3 file") from error
     if not pcm:
         raise ValueError(f"{path} holds no audio")
     return pcm

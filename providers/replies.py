@@ -79,7 +79,7 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class AudioFile:
-    """Play a WAV, FLAC or OGG file, with `text` as its transcript."""
+    """Play a WAV, FLAC, OGG or MP3 file, with `text` as its transcript."""
 
     path: str | Path
     text: str = ""

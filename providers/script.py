@@ -77,7 +77,7 @@ class Say(ScriptModel):
 class SayAudio(ScriptModel):
     """Play a recording as the reply, with `text` as its transcript.
 
-    `say_audio` is a WAV, FLAC or OGG file of any rate, mono or stereo, beside the script.
+    `say_audio` is a WAV, FLAC, OGG or MP3 file of any rate, mono or stereo, beside the script.
     """
 
     say_audio: NonEmpty

@@ -40,3 +40,26 @@ async def test_what_is_given_back_is_the_clients_next() -> None:
     inbox.put_client("second")
     inbox.put_back("first")
     assert await drained(inbox, 2) == ["first", "second"]
+
+
+async def test_what_is_given_back_wakes_who_waits() -> None:
+    inbox: Inbox[str, str] = Inbox(lambda: True)
+    waiting = asyncio.create_task(inbox.next())
+    await asyncio.sleep(0)
+    inbox.put_back("rest")
+    async with asyncio.timeout(1):
+        assert await waiting == "rest"
+
+
+async def test_idle_is_when_a_message_of_the_client_would_be_the_next() -> None:
+    may_go = True
+    inbox: Inbox[str, str] = Inbox(lambda: may_go)
+    assert inbox.idle
+    may_go = False
+    assert not inbox.idle
+    may_go = True
+    for put in (inbox.put_urgent, inbox.put_engine, inbox.put_client):
+        put("m")
+        assert not inbox.idle
+        assert await inbox.next() == "m"
+        assert inbox.idle

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterator
+from typing import Any, ClassVar
 
 import pytest
 
@@ -132,11 +133,15 @@ class Loud(Connection):
 class Untidy(Connection):
     """Leaves a task behind."""
 
+    _kept: ClassVar[set[asyncio.Task[Any]]] = set()
+    """The loop alone does not keep a task alive."""
+
     async def close(self, code: int = 1000, reason: str = "") -> None:
         await super().close(code, reason)
 
     async def write_forever(self) -> None:
-        asyncio.get_running_loop().create_task(asyncio.Event().wait(), name="forgotten")
+        loop = asyncio.get_running_loop()
+        self._kept.add(loop.create_task(asyncio.Event().wait(), name="forgotten"))
         await super().write_forever()
 
 

@@ -60,8 +60,8 @@ def test_a_script_names_a_file_beside_it(tmp_path: Path) -> None:
     ("content", "told"),
     [
         (None, "line 3, rule 'a', rules[0].do[1].say_audio: cannot read"),
-        (b"ID3 no sound", "beep.wav is no WAV, FLAC or OGG file"),
-        (b"", "beep.wav is no WAV, FLAC or OGG file"),
+        (b"ID3 no sound", "beep.wav is no WAV, FLAC, OGG or MP3 file"),
+        (b"", "beep.wav is no WAV, FLAC, OGG or MP3 file"),
     ],
 )
 def test_a_file_that_cannot_be_played(tmp_path: Path, content: bytes | None, told: str) -> None:
