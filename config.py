@@ -8,28 +8,26 @@ what may be chosen, `service_providers.py` says what the choice means.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, cast
-from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    FilePath,
-    SecretStr,
-    ValidationError,
-)
+from pydantic import BaseModel, ConfigDict, Field, FilePath, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticCustomError
 
 from protocol import ConfigError
+from setting_kinds import (
+    HOST,
+    HOST_PATTERNS,
+    HTTP_URL,
+    ORIGINS,
+    REDIS_URL,
+    engine_list,
+    language_tag,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,62 +42,10 @@ class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
-def _http_url(value: str | None) -> str | None:
-    """A base URL without its closing slash."""
-    if value is None:
-        return None
-    parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query:
-        raise PydanticCustomError("http_url", "an http:// or https:// URL")
-    return value.rstrip("/")
-
-
-HTTP_URL = AfterValidator(_http_url)
-
-
-def _language(*others: str) -> AfterValidator:
-    """A language tag, or one of the words that some engines know besides."""
-
-    def check(value: str | None) -> str | None:
-        if value is None or value in others or _LANGUAGE_TAG.fullmatch(value):
-            return value
-        words = "".join(f", or {word}" for word in others)
-        raise PydanticCustomError(
-            "language", "a language tag such as en or zh-CN{words}", {"words": words}
-        )
-
-    return AfterValidator(check)
-
-
-# Of BCP 47 the part that names languages; some write an underscore.
-_LANGUAGE_TAG = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*")
-
-
-def _engines(*known: str) -> AfterValidator:
-    """One engine, or several behind commas: the first serves, the others are its backups."""
-
-    def check(value: str) -> str:
-        names = engine_names(value)
-        if not names or len(set(names)) < len(names) or not set(names) <= {*known}:
-            quoted = [f"'{name}'" for name in known]
-            allowed = f"{', '.join(quoted[:-1])} or {quoted[-1]}"
-            raise PydanticCustomError(
-                "engines", "{allowed}, or several of them, each once", {"allowed": allowed}
-            )
-        return ",".join(names)
-
-    return AfterValidator(check)
-
-
-def engine_names(value: str) -> tuple[str, ...]:
-    """The engines of a stage in the order they are tried."""
-    return tuple(name for part in value.split(",") if (name := part.strip()))
-
-
 class ServerSettings(_Section):
     """Where the gateway listens and whom it lets in."""
 
-    host: Annotated[str, Env("SERVER_HOST")] = "127.0.0.1"
+    host: Annotated[str, HOST, Env("SERVER_HOST")] = "127.0.0.1"
     """Address to listen on; 0.0.0.0 opens the gateway to the network."""
     port: Annotated[int, Field(ge=0, le=65_535), Env("SERVER_PORT")] = 8000
     """Port to listen on; 0 picks a free one."""
@@ -109,7 +55,7 @@ class ServerSettings(_Section):
     """Key every client must present; without one any key, or none, is accepted."""
     client_secret_key: Annotated[SecretStr | None, Env("CLIENT_SECRET_KEY")] = None
     """Signs ephemeral keys, at least 16 characters; unset = API_KEY, without that by chance."""
-    allowed_origins: Annotated[tuple[str, ...], Env("ALLOWED_ORIGINS", ",")] = ()
+    allowed_origins: Annotated[tuple[str, ...], ORIGINS, Env("ALLOWED_ORIGINS", ",")] = ()
     """Browser origins besides localhost and our own page that need no API_KEY; * allows all."""
     ssl_certfile: Annotated[FilePath | None, Env("SSL_CERTFILE")] = None
     """Certificate chain (PEM); with SSL_KEYFILE it turns ws: and http: into wss: and https:."""
@@ -223,7 +169,7 @@ class SttSettings(_Section):
 
     provider: Annotated[
         str,
-        _engines(
+        engine_list(
             "auto",
             "deepgram",
             "openai_whisper",
@@ -245,7 +191,7 @@ class SttSettings(_Section):
     """Key of DEEPGRAM_BASE_URL; sent nowhere else."""
     deepgram_model: Annotated[str, Env("DEEPGRAM_MODEL")] = "nova-3"
     """Model of deepgram."""
-    deepgram_language: Annotated[str | None, _language("multi"), Env("DEEPGRAM_LANGUAGE")] = None
+    deepgram_language: Annotated[str | None, language_tag("multi"), Env("DEEPGRAM_LANGUAGE")] = None
     """Language as Deepgram names it; unset = STT_LANGUAGE, without that multi."""
     deepgram_diarize: Annotated[bool, Env("DEEPGRAM_DIARIZE")] = False
     """Whether deepgram tells speakers apart for every client, not only for those that ask."""
@@ -261,7 +207,21 @@ class SttSettings(_Section):
     """Key of OPENAI_STT_BASE_URL, if it wants one."""
     whisper_device: Annotated[Literal["auto", "cpu", "cuda"], Env("WHISPER_DEVICE")] = "auto"
     """Where local_whisper computes; auto takes a GPU when there is one."""
-    whisper_compute_type: Annotated[str, Env("WHISPER_COMPUTE_TYPE")] = "auto"
+    whisper_compute_type: Annotated[
+        Literal[
+            "auto",
+            "default",
+            "int8",
+            "int8_float32",
+            "int8_float16",
+            "int8_bfloat16",
+            "int16",
+            "float16",
+            "bfloat16",
+            "float32",
+        ],
+        Env("WHISPER_COMPUTE_TYPE"),
+    ] = "auto"
     """CTranslate2's compute type of local_whisper; auto = int8 on a CPU, float16 on a GPU."""
     whisper_workers: Annotated[int, Field(ge=1, le=64), Env("WHISPER_WORKERS")] = 1
     """Turns that local_whisper decodes at a time."""
@@ -276,7 +236,7 @@ class SttSettings(_Section):
     """Phrases of the phrases mode, separated by |; unset = those of the script."""
     workers: Annotated[int, Field(ge=1, le=64), Env("POCKETSPHINX_WORKERS")] = 2
     """Worker processes, each of which decodes one turn at a time."""
-    language: Annotated[str | None, _language(), Env("STT_LANGUAGE")] = None
+    language: Annotated[str | None, language_tag(), Env("STT_LANGUAGE")] = None
     """Language (BCP-47) spoken when the client names none; unset = the engine finds out."""
 
 
@@ -285,7 +245,7 @@ class LlmSettings(_Section):
 
     provider: Annotated[
         str,
-        _engines("auto", "openai", "siliconflow", "ollama", "scripted"),
+        engine_list("auto", "openai", "siliconflow", "ollama", "scripted"),
         Env("LLM_PROVIDER"),
     ] = "auto"
     """Engine, and its backups behind commas; auto takes the best one that is configured."""
@@ -313,7 +273,9 @@ class TtsSettings(_Section):
 
     provider: Annotated[
         str,
-        _engines("auto", "elevenlabs", "edge_tts", "openai_tts", "siliconflow", "espeak", "tone"),
+        engine_list(
+            *("auto", "elevenlabs", "edge_tts", "openai_tts", "siliconflow", "espeak", "tone")
+        ),
         Env("TTS_PROVIDER"),
     ] = "auto"
     """Engine, and its backups behind commas; auto takes the best one that is configured."""
@@ -358,7 +320,7 @@ class TtsSettings(_Section):
 class McpSettings(_Section):
     """Remote MCP servers, whose tools clients may have this server run; off by default."""
 
-    allowed_hosts: Annotated[tuple[str, ...], Env("MCP_ALLOWED_HOSTS", ",")] = ()
+    allowed_hosts: Annotated[tuple[str, ...], HOST_PATTERNS, Env("MCP_ALLOWED_HOSTS", ",")] = ()
     """Hosts that clients may name: mcp.example.com, *.example.com, localhost:8001, *; unset = MCP
     is off."""
     allow_private: Annotated[bool, Env("MCP_ALLOW_PRIVATE")] = False
@@ -384,7 +346,7 @@ class UploadSettings(_Section):
         int, Field(ge=1, le=31_536_000), Env("CONVERSATION_TTL_SECONDS")
     ] = 3600
     """How long what was said in a conversation is remembered after its last turn."""
-    redis_url: Annotated[SecretStr | None, Env("REDIS_URL")] = None
+    redis_url: Annotated[SecretStr | None, REDIS_URL, Env("REDIS_URL")] = None
     """Redis that remembers it, redis://[:password@]host:6379/0; unset = this process does."""
 
 
@@ -444,6 +406,8 @@ def load_settings(
     tree: dict[str, dict[str, Any]] = {section: {} for section in Settings.model_fields}
     for name, row in VARIABLES.items():
         if name in raw:
+            if name not in _OF_SEVERAL_LINES and any(sign < " " for sign in raw[name].strip()):
+                raise ConfigError(name, "must be one line without control characters")
             tree[row.section][row.field] = _split(raw[name], row.env.separator)
     try:
         settings = Settings.model_validate(tree)
@@ -484,6 +448,8 @@ def _split(value: str, separator: str | None) -> str | tuple[str, ...]:
     return tuple(part for piece in value.split(separator) if (part := piece.strip()))
 
 
+_OF_SEVERAL_LINES = frozenset({"LLM_SYSTEM_PROMPT"})
+
 _ALLOWED = {
     "bool_parsing": "true or false",
     "path_not_file": "the path of an existing file",
@@ -505,7 +471,9 @@ def _config_error(exc: ValidationError, raw: Mapping[str, str]) -> ConfigError:
         allowed = _range(model.model_fields[field])
     else:
         allowed = _ALLOWED.get(error["type"]) or error["msg"].removeprefix("Input should be ")
-    return ConfigError(name, f"must be {allowed}, not {raw[name]!r}")
+    # What has an @ in it may be a URL with a password.
+    has_secret = error["type"] == "redis_url" or "@" in raw[name]
+    return ConfigError(name, f"must be {allowed}" + ("" if has_secret else f", not {raw[name]!r}"))
 
 
 def _range(field: FieldInfo) -> str:
@@ -530,12 +498,6 @@ def _check_together(settings: Settings) -> None:
     signing_key = server.client_secret_key
     if signing_key is not None and len(signing_key.get_secret_value()) < 16:
         raise ConfigError("CLIENT_SECRET_KEY", "must have at least 16 characters")
-    for origin in server.allowed_origins:
-        if origin not in {"*", "null"} and "://" not in origin:
-            raise ConfigError(
-                "ALLOWED_ORIGINS",
-                f"must list origins like https://app.example.com, or *, not {origin!r}",
-            )
     if server.ssl_certfile and not server.ssl_keyfile:
         raise ConfigError("SSL_KEYFILE", "must be set as well when SSL_CERTFILE is set")
     if server.ssl_keyfile and not server.ssl_certfile:

@@ -71,6 +71,8 @@ _HINTS: Final = {
 
 _LEAST_COLUMNS: Final = 30
 """What wraps to less is harder to read than a line that is too long."""
+_HEARD_CHARS: Final = 18
+"""Of a transcript: with more of it the columns before the engine's leave too little of 80."""
 
 _SHARED: Final = {"base_url": "OPENAI_BASE_URL", "api_key": "OPENAI_API_KEY"}
 
@@ -104,9 +106,10 @@ async def check(settings: Settings, say: Callable[[str], None] = print) -> int:
     stacks = plan(settings)
     findings = [finding async for finding in examine(stacks)]
     findings.sort(key=lambda finding: STAGES.index(finding.stage))
-    say(_table(findings, shutil.get_terminal_size().columns))
+    columns = shutil.get_terminal_size().columns
+    say(_table(findings, columns))
     for line in voices(stacks):
-        say(line)
+        say("\n".join(_wrapped(line, "", "  ", columns)))
     failed = sum(1 for finding in findings if finding.fix)
     say(f"{failed} of {len(findings)} engines failed." if failed else "Every engine works.")
     return 1 if failed else 0
@@ -219,8 +222,7 @@ class _Bench:
             session.execute(CloseSegment("check"))
             async for event in session.events():
                 if isinstance(event, TranscriptFinal):
-                    heard = f"heard {event.text!r}" if event.text else "but heard nothing"
-                    return f"ok, {heard[:48]}", _since_ms(began)
+                    return f"ok, {_told_heard(event.text)}", _since_ms(began)
         raise AssertionError("a session's events do not end")
 
 
@@ -319,19 +321,35 @@ def _since_ms(began: float) -> float:
 # --- what the operator reads ------------------------------------------------------------------
 
 
+def _told_heard(text: str) -> str:
+    if not text:
+        return "but heard nothing"
+    shown = text if len(text) <= _HEARD_CHARS else f"{text[:_HEARD_CHARS - 1]}…"
+    return f"heard {shown!r}"
+
+
 def _fix(error: ProviderError, engine: EnginePlan) -> str:
     if any(name in error.message for name in VARIABLES) and not engine.place:
         return error.message
-    option, advice = _HINTS.get(error.category, ("base_url", "see {}"))
-    return f"{error.message} Fix: {advice.format(_named(engine, option))}."
+    option, advice = _HINTS.get(error.category, ("", ""))
+    setting = _named(engine, option)
+    if setting is None:
+        advice, setting = "try again, or choose another engine with {}", _choice_of(engine)
+    return f"{error.message} Fix: {advice.format(setting)}."
 
 
-def _named(engine: EnginePlan, option: str) -> str:
-    """The setting to change, as its operator knows it."""
+def _choice_of(engine: EnginePlan) -> str:
+    variable = f"{engine.choice.stage.upper()}_PROVIDER"
+    return f"{variable} (or {engine.place} in the profiles file)" if engine.place else variable
+
+
+def _named(engine: EnginePlan, option: str) -> str | None:
+    """The setting to change, as its operator knows it; None where the engine has no such."""
     choice = engine.choice
-    known = next((name for name in (option, "model", "voice") if name in choice.options), None)
+    wanted = ("model", "voice") if option == "model" else (option,)
+    known = next((name for name in wanted if name in choice.options), None)
     if known is None:
-        return f"{choice.stage.upper()}_PROVIDER"
+        return None
     section, leaf = choice.options[known].split(".")
     variable = next(
         name for name, row in VARIABLES.items() if (row.section, row.field) == (section, leaf)

@@ -107,18 +107,22 @@ class PipelineManager:
         Raises:
             ExceptionGroup: The pipeline ended by itself (`LaneDied`), or a bug in it.
         """
+        if self._closed:
+            return
         try:
-            if self._closed:
-                return
-            async with asyncio.TaskGroup() as group:
-                self._group = group
+            async with asyncio.TaskGroup() as self._group:
                 self._tasks = [
-                    group.create_task(self._lane.serve(), name="lane default"),
-                    group.create_task(self._audio.run(), name="audio feed"),
+                    self._group.create_task(self._lane.serve(), name="lane default"),
+                    self._group.create_task(self._audio.run(), name="audio feed"),
                 ]
                 self._start_asides()
+        except BaseException as ended:
+            # Its traceback leads to a frame of the task group, which holds it: a cycle.
+            ended.__traceback__ = None
+            raise
         finally:
             self._closed = True
+            self._let_go()
             self._finished.set()
 
     async def rehearse(self) -> None:
@@ -127,6 +131,8 @@ class PipelineManager:
 
     def execute(self, command: EngineCommand) -> None:
         """Take a command of the core; it never blocks and never fails."""
+        if self._closed:
+            return
         match command:
             case FeedAudio() | ConfigureVad():
                 self._audio.put(command)
@@ -156,7 +162,7 @@ class PipelineManager:
     @property
     def behind(self) -> bool:
         """Whether the audio fed so far should be worked off before more is fed."""
-        return self._audio.behind
+        return not self._closed and self._audio.behind
 
     def set_flow(self, open: bool) -> None:
         """Say whether audio is wanted; while not, no further clause is spoken."""
@@ -169,12 +175,21 @@ class PipelineManager:
         """End everything; no event comes after the call. Returns when `run` has ended."""
         closing, self._closed = self._closed, True
         if self._group is None:
+            if not closing:
+                self._let_go()
             return
         if not closing:
             # Once only: a second cancellation would break off the teardown of the first.
             for task in (*self._tasks, *self._asides.values()):
                 task.cancel()
         await self._finished.wait()
+
+    def _let_go(self) -> None:
+        """Drop what reports back here, so that all of it is freed now and not by the collector."""
+        self._lane.take_apart()
+        self._group = None
+        self._tasks.clear()
+        del self._sink, self._lane, self._audio, self._gate, self._stt
 
     def _emit(self, event: EngineEvent) -> None:
         if not self._closed:
@@ -231,6 +246,8 @@ class PipelineManager:
             logger.error("lane %s ended before its response", command.response_id)
             broken = failure(Stage.LLM, ErrorCategory.SERVER)
             self._emit_aside(GenerationFailed(command.response_id, broken))
+        finally:
+            lane.take_apart()
 
     def _aside_done(self, response_id: str, task: asyncio.Task[None]) -> None:
         if self._asides.get(response_id) is task:

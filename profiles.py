@@ -14,8 +14,9 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
-from config import Settings, engine_names
+from config import Settings
 from protocol import ConfigError
+from setting_kinds import engine_names
 
 VARIABLE: Final = "PROFILES_FILE"
 _KEYS_ELSEWHERE: Final = (

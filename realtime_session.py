@@ -223,23 +223,7 @@ class RealtimeSession:
         # A client that never says a word must not outlive its session.
         self._set_alarm(time.monotonic())
         try:
-            async with AsyncExitStack() as engines, asyncio.TaskGroup() as tasks:
-                self._tasks = tasks
-                tasks.create_task(self._connection.write_forever(), name=f"{self.id} writer")
-                async with self._turnstile:
-                    # session.created leaves before the engines are asked for anything, and of a
-                    # hundred sessions that open at once each yields to the talk of the others.
-                    await asyncio.sleep(0)
-                    self._pipeline = self._open_pipeline(self._take, self._inbox.wake)
-                engines.push_async_callback(self._pipeline.close)
-                self._carry_out(commands)
-                self._observer.session_opened(
-                    self._connection.dialect, time.monotonic() - self._started_s
-                )
-                engines.callback(self._observer.session_closed)
-                tasks.create_task(self._read(), name=f"{self.id} reader")
-                tasks.create_task(self._drive(), name=f"{self.id} driver")
-                tasks.create_task(self._pipeline.run(), name=f"{self.id} pipeline")
+            await self._run_tasks(commands)
         except* Disconnected as gone:
             logger.debug("%s disconnected: %s", self.id, gone.exceptions[0])
         except* _SessionOver:
@@ -260,6 +244,34 @@ class RealtimeSession:
                 drafts.made,
                 drafts.dropped_tokens,
             )
+            # They refer to the session: without them it is freed now and not by the collector.
+            self._tasks = None
+            del self._inbox, self._mcp
+
+    async def _run_tasks(self, first: Sequence[Output]) -> None:
+        """Open the pipeline, carry out what the core wants of it first, and run until the end."""
+        try:
+            async with AsyncExitStack() as engines, asyncio.TaskGroup() as tasks:
+                self._tasks = tasks
+                tasks.create_task(self._connection.write_forever(), name=f"{self.id} writer")
+                async with self._turnstile:
+                    # session.created leaves before the engines are asked for anything, and of a
+                    # hundred sessions that open at once each yields to the talk of the others.
+                    await asyncio.sleep(0)
+                    self._pipeline = self._open_pipeline(self._take, self._inbox.wake)
+                engines.push_async_callback(self._pipeline.close)
+                self._carry_out(first)
+                self._observer.session_opened(
+                    self._connection.dialect, time.monotonic() - self._started_s
+                )
+                engines.callback(self._observer.session_closed)
+                tasks.create_task(self._read(), name=f"{self.id} reader")
+                tasks.create_task(self._drive(), name=f"{self.id} driver")
+                tasks.create_task(self._pipeline.run(), name=f"{self.id} pipeline")
+        except BaseException as ended:
+            # Its traceback leads to a frame of the task group, which holds it: a cycle.
+            ended.__traceback__ = None
+            raise
 
     def shutdown(self, reason: str) -> None:
         """Ask the session to end: the client gets 1001 and may reconnect elsewhere."""

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from pydantic import SecretStr, ValidationError
 
-from config import Settings, engine_names, read_environment
+from config import Settings, read_environment
 from profiles import EngineSpec, Profile, Profiles, load_profiles, patched
 from protocol import ConfigError, Stage
 from providers.base import LlmProvider, Provider, SttProvider, TtsProvider
@@ -22,6 +22,7 @@ from providers.health import StageHealth
 from providers.registry import REGISTRY, Choice, choose
 from providers.script_file import DEFAULT_SCRIPT, load_script
 from providers.voice_map import MappedVoicesProvider
+from setting_kinds import engine_names
 
 __all__ = ("REGISTRY", "Engines", "Stack", "Workshop", "choose", "plan")
 

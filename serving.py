@@ -31,8 +31,9 @@ logger = logging.getLogger("realtime")
 DRAIN_DEADLINE_S = 5.0
 WS_MAX_SIZE_BYTES = 64 * 1024 * 1024
 """Above what a session answers with an error event, so that the error can be sent at all."""
-COLLECT_EVERY_SESSIONS = 500
-"""Closed sessions are cyclic garbage: it is collected when nobody talks, or after so many."""
+COLLECT_EVERY_SESSIONS = 2_000
+"""What libraries leave behind of a closed session, vendors' sockets for one, may be old cyclic
+garbage (tens of kB): it is collected when nobody talks, or after so many."""
 
 
 class LiveSession(Protocol):

@@ -258,6 +258,9 @@ class Machine:
             self._limiter.spend(usage.input_tokens + usage.output_tokens, now)
         self._active = None
         self._out_of_band.clear()
+        # The two that ask back here: without them it is freed at once and not by the collector.
+        self._user.close()
+        self._speculation.close()
 
     def _dispatch(self, event: ClientEvent | EngineEvent, now: float) -> list[Output]:
         match event:

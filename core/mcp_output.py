@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 
 from core.mcp_servers import McpServers
 from core.mcp_tools import McpTarget
+from core.response_output import ResponseOutput
 from protocol import (
-    Item,
     McpApprovalRequest,
     McpArgumentsDelta,
     McpArgumentsDone,
@@ -50,9 +50,7 @@ class McpOutput:
         targets: What each function that is an MCP tool stands for.
         servers: Runs them, and keeps those that await approval.
         new_id: Makes ids from a prefix.
-        take_index: The next output index.
-        add_item: Announces an output item.
-        finish_item: Closes an output item.
+        output: Where their items go.
     """
 
     def __init__(
@@ -61,18 +59,13 @@ class McpOutput:
         targets: Mapping[str, McpTarget],
         servers: McpServers,
         new_id: Callable[[str], str],
-        *,
-        take_index: Callable[[], int],
-        add_item: Callable[[Item, int], list[ServerEvent]],
-        finish_item: Callable[[Item, int], list[ServerEvent]],
+        output: ResponseOutput,
     ) -> None:
         self._response_id = response_id
         self._targets = targets
         self._servers = servers
         self._new_id = new_id
-        self._take_index = take_index
-        self._add_item = add_item
-        self._finish_item = finish_item
+        self._output = output
         self._streaming: dict[str, _Call] = {}
         self._approvals: dict[str, tuple[McpTarget, list[str]]] = {}
         self._running: dict[str, _Call] = {}
@@ -105,9 +98,9 @@ class McpOutput:
             self._approvals[call_id] = (target, [])
             return []
         item = McpCall(self._new_id("item"), target.server.server_label, target.tool_name, "")
-        call = _Call(item, self._take_index(), target)
+        call = _Call(item, self._output.take_index(), target)
         self._streaming[call_id] = call
-        return self._add_item(item, call.index)
+        return self._output.add(item, call.index)
 
     def arguments(self, call_id: str, delta: str) -> list[ServerEvent]:
         """More of a call's argument JSON."""
@@ -143,7 +136,7 @@ class McpOutput:
         openai-ruby's example of an approval expects both: it matches the later
         `response.mcp_call.completed` with this `arguments.done`.
         """
-        call_item_id, index = self._new_id("item"), self._take_index()
+        call_item_id, index = self._new_id("item"), self._output.take_index()
         label, name = target.server.server_label, target.tool_name
         request = McpApprovalRequest(self._new_id("mcpr"), label, name, arguments)
         self._servers.ask(request, call_item_id, index, target)
@@ -151,8 +144,8 @@ class McpOutput:
         return [
             *([McpArgumentsDelta(*place, arguments)] if arguments else []),
             McpArgumentsDone(*place, arguments),
-            *self._add_item(request, index),
-            *self._finish_item(request, index),
+            *self._output.add(request, index),
+            *self._output.finish(request, index),
         ]
 
     def finished(self, item_id: str, outcome: str | McpError) -> list[ServerEvent]:
@@ -160,7 +153,7 @@ class McpOutput:
         call = self._running.pop(item_id)
         return [
             outcome_event(item_id, call.index, outcome),
-            *self._finish_item(with_outcome(call.item, outcome), call.index),
+            *self._output.finish(with_outcome(call.item, outcome), call.index),
         ]
 
     def close(self, status: ResponseStatus, *, in_conversation: bool) -> list[ServerEvent]:
@@ -176,7 +169,7 @@ class McpOutput:
                 error=CANCELLED,
                 status="incomplete",
             )
-            events += self._finish_item(item, call.index)
+            events += self._output.finish(item, call.index)
         self._streaming.clear()
         self._approvals.clear()
         if self._ran_any and in_conversation and status == "completed":

@@ -12,7 +12,7 @@ from itertools import takewhile
 from typing import assert_never
 
 from core.context import ModelContext, Prepared
-from core.conversation import Conversation, Entry
+from core.conversation import Conversation
 from core.mcp_output import McpOutput
 from core.mcp_servers import McpServers
 from core.mcp_tools import McpTarget
@@ -33,6 +33,7 @@ from core.messages import (
     WordTime,
 )
 from core.pacing import Pacer
+from core.response_output import ResponseOutput
 from core.speech import BYTES_PER_MS, SpeechTimeline
 from core.tokens import output_audio_tokens, text_tokens
 from protocol import (
@@ -46,17 +47,12 @@ from protocol import (
     FunctionArgumentsDone,
     FunctionCall,
     Incomplete,
-    Item,
-    ItemAdded,
-    ItemDone,
     ItemStatus,
     McpError,
     Message,
     OutputAudio,
     OutputAudioDelta,
     OutputAudioDone,
-    OutputItemAdded,
-    OutputItemDone,
     OutputText,
     OutputTextDelta,
     OutputTextDone,
@@ -167,18 +163,9 @@ class Response:
         self._spoken = view.output_modalities == ("audio",)
         self._message: _MessageOutput | None = None
         self._calls: dict[str, _CallOutput] = {}
-        self._mcp = McpOutput(
-            view.id,
-            mcp,
-            mcp_servers,
-            new_id,
-            take_index=self._take_index,
-            add_item=self._add_item,
-            finish_item=self._finish_item,
-        )
+        self._output = ResponseOutput(view.id, conversation)
+        self._mcp = McpOutput(view.id, mcp, mcp_servers, new_id, self._output)
         self._complete_after_tools = False
-        self._output: dict[int, Item] = {}
-        self._next_index = 0
         self._finish: FinishReason = "stop"
         self._usage = Usage()
         self._written: list[str] = []
@@ -336,11 +323,11 @@ class Response:
     def _open_message(self) -> list[ServerEvent]:
         if self._message is not None:
             return []
-        self._message = message = _MessageOutput(self._new_id("item"), self._take_index())
+        self._message = message = _MessageOutput(self._new_id("item"), self._output.take_index())
         item = Message(message.item_id, "assistant", "in_progress", ())
         part = OutputAudio("") if self._spoken else OutputText("")
         return [
-            *self._add_item(item, message.index, message.speech if self._spoken else None),
+            *self._output.add(item, message.index, message.speech if self._spoken else None),
             ContentPartAdded(self.id, message.item_id, message.index, 0, part),
         ]
 
@@ -360,7 +347,7 @@ class Response:
             part = OutputText(text)
             events = [OutputTextDone(*place, text)]
         item = Message(message.item_id, "assistant", status, (part,))
-        return [*events, ContentPartDone(*place, part), *self._finish_item(item, message.index)]
+        return [*events, ContentPartDone(*place, part), *self._output.finish(item, message.index)]
 
     # --- MCP calls --------------------------------------------------------------------------------
 
@@ -381,11 +368,11 @@ class Response:
         if self._mcp.knows(name):
             return events + self._mcp.started(call_id, name)
         call = _CallOutput(
-            self._new_id("item"), self._take_index(), self._wire_call_id(call_id), name
+            self._new_id("item"), self._output.take_index(), self._wire_call_id(call_id), name
         )
         self._calls[call_id] = call
         item = FunctionCall(call.item_id, call.call_id, name, "", "in_progress")
-        return events + self._add_item(item, call.index, None)
+        return events + self._output.add(item, call.index, None)
 
     def _wire_call_id(self, call_id: str) -> str:
         """The model's own id, or a fresh one where it gave none or gave one it used before."""
@@ -414,7 +401,7 @@ class Response:
             FunctionArgumentsDone(
                 self.id, call.item_id, call.index, call.call_id, call.name, arguments
             ),
-            *self._finish_item(item, call.index),
+            *self._output.finish(item, call.index),
         ]
 
     def _drop_calls(self) -> list[ServerEvent]:
@@ -426,36 +413,9 @@ class Response:
         for call in self._calls.values():
             arguments = "".join(call.arguments)
             item = FunctionCall(call.item_id, call.call_id, call.name, arguments, "incomplete")
-            events += self._finish_item(item, call.index)
+            events += self._output.finish(item, call.index)
         self._calls.clear()
         return events
-
-    # --- items --------------------------------------------------------------------------------
-
-    def _take_index(self) -> int:
-        self._next_index += 1
-        return self._next_index - 1
-
-    def _add_item(
-        self, item: Item, index: int, speech: SpeechTimeline | None = None
-    ) -> list[ServerEvent]:
-        events: list[ServerEvent] = [OutputItemAdded(self.id, index, item)]
-        if self._conversation is not None:
-            previous = self._conversation.append(Entry(item, speech=speech))
-            events.append(ItemAdded(previous, item))
-        return events
-
-    def _finish_item(self, item: Item, index: int) -> list[ServerEvent]:
-        self._output[index] = item
-        events: list[ServerEvent] = []
-        if self._conversation is not None:
-            entry = self._conversation.get(item.id)
-            assert entry is not None, "items of a live response are not deleted under it"
-            entry.item = item
-            # A client may have truncated it before its end; what was sent was sent nevertheless.
-            entry.show_heard()
-            events.append(ItemDone(self._conversation.previous_id(item.id), item))
-        return [*events, OutputItemDone(self.id, index, item)]
 
     # --- endings ------------------------------------------------------------------------------
 
@@ -541,9 +501,12 @@ class Response:
         events += self._mcp.close(status, in_conversation=not self.out_of_band)
         self.done = True
         usage = self.counted()
-        output = tuple(self._output[index] for index in sorted(self._output))
         view = replace(
-            self._view, status=status, status_details=details, output=output, usage=usage
+            self._view,
+            status=status,
+            status_details=details,
+            output=self._output.items,
+            usage=usage,
         )
         return [*events, ResponseDone(view)]
 

@@ -78,7 +78,8 @@ def _merge_audio(
         for key, value in cast(Json, changes).items():
             if key in MERGED_BY_TYPE and isinstance(value, dict):
                 current = merged[side].get(key)
-                merged[side][key] = _merge_typed(current, cast(Json, value), fallback[side][key])
+                default = fallback[side].get(key)
+                merged[side][key] = _merge_typed(current, cast(Json, value), default)
             elif value is None and key not in NULLABLE:
                 merged[side][key] = fallback[side].get(key)
             else:

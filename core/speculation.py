@@ -85,6 +85,10 @@ class Speculation:
         self._state: NoDraft | Draft | FailedDraft = NoDraft()
         self.tally = DraftTally()
 
+    def close(self) -> None:
+        """The session is over: nothing is prepared any more."""
+        self._prepare = lambda entry: None
+
     @property
     def held_ms(self) -> float:
         """Audio that is held back."""

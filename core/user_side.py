@@ -142,6 +142,11 @@ class UserSide:
     def _detection(self) -> ServerVad | SemanticVad | None:
         return self._settings().audio.input.turn_detection
 
+    def close(self) -> None:
+        """The session is over: nobody is asked for the settings in force any more."""
+        last = self._settings()
+        self._settings = lambda: last
+
     def deadline(self) -> float:
         """When something on this side is due: a transcript, or the end of the silence."""
         moments = [math.inf, *map(self._words_due, self._transcribing.values())]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
 from typing import Final, assert_never
 
 from pipecat.frames.frames import (
@@ -15,6 +14,7 @@ from pipecat.frames.frames import (
     VADUserStoppedSpeakingFrame,
 )
 
+from audio_utils import float32_to_pcm16
 from core.messages import (
     CloseSegment,
     ConfigureVad,
@@ -26,13 +26,16 @@ from core.messages import (
 from protocol import SAMPLE_RATE_HZ
 from providers.frames import SettleFrame
 
+from .decimator import Decimator, Float32
 from .ear import ENGINE_RATE_HZ, Ear, TurnJudgePort, VadEnginePort, VadEvent
-from .resample import PcmResampler
 
 AudioCommand = ConfigureVad | FeedAudio | OpenSegment | SettleSegment | CloseSegment | DropSegment
 
 # Resampling a second takes 0.2 ms. A client may append five minutes in one event.
 _SLICE_BYTES: Final = SAMPLE_RATE_HZ * 2
+# Each frame costs the recogniser several task switches, however short it is. 100 ms: what is cut
+# off here is heard with the next frame, or at once where the words are asked for.
+_FRAME_BYTES: Final = SAMPLE_RATE_HZ * 2 // 10
 
 
 class AudioFeed:
@@ -116,7 +119,7 @@ class AudioFeed:
                 await self._open(command)
             case SettleSegment():
                 if (segment := self._named(command.item_id)) is not None:
-                    await self._give(segment, command.sample)
+                    await self._give(segment, command.sample, least_bytes=1)
                     await self._to_recogniser(SettleFrame(command.sample))
             case CloseSegment():
                 if (segment := self._named(command.item_id)) is not None:
@@ -147,7 +150,7 @@ class AudioFeed:
     async def _feed(self, pcm: bytes) -> None:
         self._fed_samples += len(pcm) // 2
         if self._segment is not None:
-            self._segment.held.append(pcm)
+            self._segment.put(pcm)
         self._ear.hear(pcm)
         await self._ear.keep_up()
         if self._segment is not None:
@@ -162,13 +165,11 @@ class AudioFeed:
     async def _open(self, command: OpenSegment) -> None:
         if self._segment is not None:
             await self._close(self._segment, self._segment.position)
-        self._segment = segment = _Segment(
-            command.item_id,
-            PcmResampler(SAMPLE_RATE_HZ, ENGINE_RATE_HZ),
-            # What was said before now ends where the feed stands.
-            self._fed_samples - len(command.pcm) // 2,
-            deque(_slices(command.pcm)),
-        )
+        # What was said before now ends where the feed stands.
+        start = self._fed_samples - len(command.pcm) // 2
+        self._segment = segment = _Segment(command.item_id, start)
+        for pcm in _slices(command.pcm):
+            segment.put(pcm)
         frame = VADUserStartedSpeakingFrame()
         frame.metadata = {
             "segment": command.item_id,
@@ -181,43 +182,77 @@ class AudioFeed:
         self._ear.turn_taken(segment.position)
         await self._give(segment, self._ear.settled_sample)
 
-    async def _give(self, segment: _Segment, until: int | None) -> None:
-        """Let the recogniser hear what the segment holds, up to a position; None means all."""
-        while segment.held and (until is None or segment.position < until):
-            pcm = segment.held.popleft()
-            room = len(pcm) if until is None else 2 * (until - segment.position)
-            if room < len(pcm):
-                segment.held.appendleft(pcm[room:])
-                pcm = pcm[:room]
-            segment.position += len(pcm) // 2
-            await self._transcribe(segment.resampler.resample(pcm))
+    async def _give(
+        self, segment: _Segment, until: int | None, least_bytes: int = _FRAME_BYTES
+    ) -> None:
+        """Let the recogniser hear what the segment holds up to a position; None means all.
+
+        What is less than `least_bytes` stays until there is more.
+        """
+        ready = segment.held_bytes
+        if until is not None:
+            ready = min(ready, 2 * (until - segment.position))
+        while ready >= least_bytes:
+            pcm = segment.take(min(ready, _SLICE_BYTES))
+            ready -= len(pcm)
+            await self._transcribe(segment.decimator.process(pcm))
             await asyncio.sleep(0)
 
     async def _close(
         self, segment: _Segment, end: int | None, settled_at: int | None = None
     ) -> None:
-        await self._give(segment, end)
+        await self._give(segment, end, least_bytes=1)
         self._segment = None
         self._ear.turn_taken(segment.position)
-        await self._transcribe(segment.resampler.flush())
+        await self._transcribe(segment.decimator.flush())
         # 0 is the measured truth, and keeps Pipecat from timing the recogniser.
         frame = VADUserStoppedSpeakingFrame(stop_secs=0.0)
         frame.metadata = {"settled_at": settled_at}
         await self._to_recogniser(frame)
 
-    async def _transcribe(self, pcm: bytes) -> None:
-        if pcm:
+    async def _transcribe(self, samples: Float32) -> None:
+        if samples.size:
+            pcm = float32_to_pcm16(samples)
             await self._to_recogniser(InputAudioRawFrame(pcm, ENGINE_RATE_HZ, 1))
 
 
-@dataclass(slots=True)
 class _Segment:
-    """Audio for the recogniser: `position` is the next sample to give, the first of `held`."""
+    """Audio for the recogniser, of which it hears nothing else: the rate is changed per segment.
 
-    item_id: str
-    resampler: PcmResampler
-    position: int
-    held: deque[bytes]
+    Args:
+        item_id: The item it is of.
+        start: Position of its first sample.
+    """
+
+    __slots__ = ("_held", "decimator", "held_bytes", "item_id", "position")
+
+    def __init__(self, item_id: str, start: int) -> None:
+        self.item_id = item_id
+        self.decimator = Decimator()
+        self.position = start
+        """Position of the next sample to take."""
+        self.held_bytes = 0
+        self._held: deque[bytes] = deque()
+
+    def put(self, pcm: bytes) -> None:
+        """Hold more audio."""
+        self._held.append(pcm)
+        self.held_bytes += len(pcm)
+
+    def take(self, size_bytes: int) -> bytes:
+        """The next audio; there must be as much, and it is whole samples."""
+        parts: list[bytes] = []
+        missing = size_bytes
+        while missing:
+            part = self._held.popleft()
+            if len(part) > missing:
+                self._held.appendleft(part[missing:])
+                part = part[:missing]
+            parts.append(part)
+            missing -= len(part)
+        self.held_bytes -= size_bytes
+        self.position += size_bytes // 2
+        return b"".join(parts)
 
 
 def _slices(pcm: bytes) -> Iterator[bytes]:

@@ -13,7 +13,6 @@ from typing import Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from audio_utils import StreamResampler
 from core.messages import (
     ConfigureVad,
     VadPaused,
@@ -24,6 +23,7 @@ from core.messages import (
 from core.turn import SAMPLES_PER_MS, silence_window_ms
 from protocol import SAMPLE_RATE_HZ, SemanticVad, ServerVad
 
+from .decimator import Decimator
 from .patience import PATIENCE, Patience
 
 ENGINE_RATE_HZ: Final = 16_000
@@ -99,7 +99,7 @@ class Ear:
         self._heard_samples = 0
         self._generation = -1
         self._stream: VadStreamPort | None = None
-        self._resampler = _new_resampler()
+        self._decimator = Decimator()
         self._patience: Patience | None = None
         self._pause_ms: int | None = None
         self._pause = _Pause(0)
@@ -154,8 +154,8 @@ class Ear:
             self._set_rule(self._stream, command.detection)
             if fresh:
                 self._turn_ends.clear()
-                start = self._heard_samples * ENGINE_RATE_HZ // SAMPLE_RATE_HZ
-                self._resampler = _new_resampler()
+                self._decimator = Decimator()
+                start = self._prelude()
                 self._recent = _Recent(start)
                 self._stream.reset(start)
         self._generation = command.generation
@@ -165,10 +165,19 @@ class Ear:
         self._heard_samples += len(pcm) // 2
         if self._stream is None:
             return
-        ready = self._resampler.process(pcm)
+        ready = self._decimator.process(pcm)
         if ready.size:
             self._recent.put(ready, keep=self._patience is not None)
             self._stream.feed(ready)
+
+    def _prelude(self) -> int:
+        """Let the stream begin as much earlier as its samples are late; returns its position.
+
+        The last sample heard then ends a sample of the stream, and no window has to wait for the
+        next append because of a millisecond.
+        """
+        self._decimator.process(bytes(2 * Decimator.LAG_SAMPLES))
+        return (self._heard_samples - Decimator.LAG_SAMPLES) * ENGINE_RATE_HZ // SAMPLE_RATE_HZ
 
     def close(self) -> None:
         """Stop listening."""
@@ -298,7 +307,3 @@ class _Recent:
 
 def _session_sample(position: int) -> int:
     return position * SAMPLE_RATE_HZ // ENGINE_RATE_HZ
-
-
-def _new_resampler() -> StreamResampler:
-    return StreamResampler(SAMPLE_RATE_HZ, ENGINE_RATE_HZ)

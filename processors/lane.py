@@ -26,6 +26,7 @@ from providers.frames import ResponseBeginFrame, ResponseEndFrame
 
 from .audio_feed import ENGINE_RATE_HZ
 from .capture import MarkerFrame, ModelTap, SpeechTap
+from .dismantling import dismantle
 from .failures import failure_of_error
 from .model_context import model_context
 from .outlet import Ending, ResponseEvent, ResponseOutlet
@@ -86,6 +87,7 @@ class Lane:
             processor.add_event_handler("on_error", partial(self._on_error, stage))
         self._waiting: deque[StartResponse] = deque()
         self._arrival: asyncio.Future[None] | None = None
+        self._ended: tuple[WorkerRunner, PipelineWorker] | None = None
 
     def start(self, command: StartResponse) -> None:
         """Queue a response; it begins when the one before has left the lane."""
@@ -118,6 +120,12 @@ class Lane:
         """
         async with self._pipeline() as running:
             await self._generate(command, running)
+
+    def take_apart(self) -> None:
+        """Free what the pipeline is made of, once it has ended and nobody asks it for anything."""
+        if self._ended is not None:
+            dismantle(*self._ended)
+            self._ended = None
 
     async def rehearse(self) -> None:
         """Start the pipeline and end it again, so that what loads on first use is loaded."""
@@ -201,6 +209,8 @@ class Lane:
             yield running
         finally:
             await _to_the_end(self._end(worker, started, running, tasks), f"end of {self._name}")
+            if not tasks.current_tasks():
+                self._ended = runner, worker
 
     async def _end(
         self,

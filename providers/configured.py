@@ -25,7 +25,10 @@ def local_whisper(settings: Settings) -> str | None:
         return None
     if _SIZE.fullmatch(model):
         return "WHISPER_MODEL is a local model"
-    return "WHISPER_MODEL is a folder" if Path(model).expanduser().is_dir() else None
+    if Path(model).expanduser().is_dir():
+        return "WHISPER_MODEL is a folder"
+    # Also a mistyped one, which the engine then refuses; `a/b` may be any server's model.
+    return "WHISPER_MODEL is a path" if model.startswith((".", "~", "/", "\\")) else None
 
 
 def deepgram(settings: Settings) -> str | None:

@@ -40,6 +40,9 @@ from .frames import (
 _CONTENT = (LLMTextFrame, ToolCallStartedFrame, FunctionCallsStartedFrame, ModelFinishedFrame)
 _REPLY = (*_CONTENT, ToolCallArgumentsFrame, ToolCallEndedFrame, MetricsFrame)
 
+_WITHIN_CLAUSE = " '’-"
+_LONGEST_UNMARKED = 80
+
 
 class FailoverLlmProvider(FailoverProvider[LlmProvider]):
     """Language models in the order of preference."""
@@ -49,17 +52,45 @@ class FailoverLlmProvider(FailoverProvider[LlmProvider]):
 
 
 class _Attempt:
-    """One model's try at one reply; nothing of it leaves before it has content."""
+    """One model's try at one reply; nothing of it leaves before it has begun.
 
-    def __init__(self) -> None:
+    Args:
+        patient: Whether the reply begins with what may be a whole clause, which is what a voice
+            waits for: until then another model can take its place unheard. Otherwise it begins
+            with its first content.
+
+    Attributes:
+        begun: What comes leaves at once; another model would begin the reply again.
+        news: Set by the first content, and by a failure.
+    """
+
+    def __init__(self, *, patient: bool) -> None:
+        self._patient = patient
+        self._text = ""
         self.begun = False
         self.failure: ProviderError | None = None
         self.held: list[Frame] = []
         self.news = asyncio.Event()
 
     def fail(self, failure: ProviderError) -> None:
+        """It will not be completed."""
         self.failure = self.failure or failure
         self.news.set()
+
+    def add(self, frame: Frame) -> list[Frame]:
+        """Take a frame of the reply; returns what leaves now."""
+        self.held.append(frame)
+        if _is_content(frame):
+            self.news.set()
+            if self._patient and isinstance(frame, LLMTextFrame):
+                self._text += frame.text
+                self.begun = self.begun or not _is_within_clause(self._text)
+            else:
+                self.begun = True
+        if not self.begun:
+            return []
+        leaving, self.held = self.held, []
+        return leaving
 
 
 class FailoverLlmService(LLMService[Any]):
@@ -148,7 +179,8 @@ class FailoverLlmService(LLMService[Any]):
         What fails later is pushed as a failure of the reply: another model would begin it again.
         """
         model = self._models[index]
-        attempt = self._attempts[index] = _Attempt()
+        speaks = self._begin is not None and self._begin.request.speak
+        attempt = self._attempts[index] = _Attempt(patient=has_backup and speaks)
         await model.service.set_usable(True)
         if self._begin is not None:
             await model.process(self._begin)
@@ -189,13 +221,7 @@ class FailoverLlmService(LLMService[Any]):
         if isinstance(frame, StageFailedFrame):
             attempt.fail(ProviderError(frame.stage, frame.category, frame.message))
         elif isinstance(frame, _REPLY):
-            if not attempt.begun and not _is_content(frame):
-                attempt.held.append(frame)
-                return
-            held, attempt.held = attempt.held, []
-            attempt.begun = True
-            attempt.news.set()
-            for each in (*held, frame):
+            for each in attempt.add(frame):
                 await self.push_frame(each)
 
     def _fail(self, index: int, failure: ProviderError) -> None:
@@ -209,3 +235,10 @@ class FailoverLlmService(LLMService[Any]):
 def _is_content(frame: Frame) -> bool:
     """Whether a client would hear or see of it, the plain end of a reply included."""
     return isinstance(frame, _CONTENT) and not (isinstance(frame, LLMTextFrame) and not frame.text)
+
+
+def _is_within_clause(text: str) -> bool:
+    """Whether the text ends no clause yet, however clauses are cut: there is no mark in it."""
+    return len(text) <= _LONGEST_UNMARKED and all(
+        sign.isalnum() or sign in _WITHIN_CLAUSE for sign in text
+    )

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from protocol import ErrorCategory, ProviderError, Stage
 
@@ -76,9 +76,10 @@ class FailoverProvider(Generic[ProviderT]):
         deadline_s: How long an engine that has a backup behind it may take to begin.
         retry_s: How long an engine that failed is spared.
         clock: Tells the seconds, for `retry_s`.
-    """
 
-    name: ClassVar[str] = "failover"
+    Attributes:
+        name: The names of all of them, as the setting lists them.
+    """
 
     def __init__(
         self,
@@ -91,6 +92,7 @@ class FailoverProvider(Generic[ProviderT]):
     ) -> None:
         self.stage = stage
         self.engines = tuple(engines)
+        self.name = ",".join(engine.name for engine in engines)
         self.deadline_s = deadline_s
         self.roster = Roster(stage, [engine.name for engine in engines], retry_s, clock)
 

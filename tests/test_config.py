@@ -26,6 +26,12 @@ def leaf(settings: Settings, path: str) -> Any:
         ("SERVER_HOST", "0.0.0.0", "server.host", "0.0.0.0"),
         ("SERVER_PORT", "0", "server.port", 0),
         ("SERVER_PORT", " 9000 ", "server.port", 9000),
+        ("SERVER_HOST", "fe80::1%eth0", "server.host", "fe80::1%eth0"),
+        ("SERVER_HOST", "my_gateway.local", "server.host", "my_gateway.local"),
+        ("MCP_ALLOWED_HOSTS", "*, *.a.b, ::1", "mcp.allowed_hosts", ("*", "*.a.b", "::1")),
+        ("MCP_ALLOWED_HOSTS", "10.0.*,h:80", "mcp.allowed_hosts", ("10.0.*", "h:80")),
+        ("REDIS_URL", "unix:///run/r", "uploads.redis_url", SecretStr("unix:///run/r")),
+        ("REDIS_URL", "rediss://:p@h/1", "uploads.redis_url", SecretStr("rediss://:p@h/1")),
         ("ALLOWED_ORIGINS", "*", "server.allowed_origins", ("*",)),
         (
             "ALLOWED_ORIGINS",
@@ -116,8 +122,22 @@ def test_an_empty_value_counts_as_unset(variable: str, text: str) -> None:
         ({"TTS_PROVIDER": "piper"}, "TTS_PROVIDER", "'espeak' or 'tone'"),
         ({"OPENAI_BASE_URL": "api.openai.com"}, "OPENAI_BASE_URL", "http:// or https:// URL"),
         ({"OLLAMA_BASE_URL": "ftp://x"}, "OLLAMA_BASE_URL", "http:// or https:// URL"),
+        ({"OLLAMA_BASE_URL": "http://h:99999"}, "OLLAMA_BASE_URL", "http:// or https:// URL"),
+        ({"DEEPGRAM_BASE_URL": "http://a b/"}, "DEEPGRAM_BASE_URL", "http:// or https:// URL"),
+        ({"OPENAI_BASE_URL": "http://[::1"}, "OPENAI_BASE_URL", "http:// or https:// URL"),
         ({"OPENAI_TTS_BASE_URL": "http://"}, "OPENAI_TTS_BASE_URL", "http:// or https:// URL"),
         ({"WHISPER_DEVICE": "tpu"}, "WHISPER_DEVICE", "'auto', 'cpu' or 'cuda'"),
+        ({"WHISPER_COMPUTE_TYPE": "int4"}, "WHISPER_COMPUTE_TYPE", "'bfloat16' or 'float32'"),
+        ({"SERVER_HOST": "http://localhost"}, "SERVER_HOST", "an IP address or a host name"),
+        ({"SERVER_HOST": "10.0.0"}, "SERVER_HOST", "an IP address or a host name"),
+        ({"SERVER_HOST": "a" * 64}, "SERVER_HOST", "an IP address or a host name"),
+        ({"MCP_ALLOWED_HOSTS": "a.example, https://b"}, "MCP_ALLOWED_HOSTS", "*.example.com"),
+        ({"MCP_ALLOWED_HOSTS": "[::1]:80"}, "MCP_ALLOWED_HOSTS", "localhost:8001"),
+        ({"MCP_ALLOWED_HOSTS": "a.example:http"}, "MCP_ALLOWED_HOSTS", "localhost:8001"),
+        ({"REDIS_URL": "localhost:6379"}, "REDIS_URL", "redis://[:password@]host:6379/0"),
+        ({"REDIS_URL": "redis://localhost/main"}, "REDIS_URL", "host:6379/0"),
+        ({"REDIS_URL": "unix://"}, "REDIS_URL", "unix:///path"),
+        ({"OPENAI_MODEL": "qwen\nTTS_VOICE=en"}, "OPENAI_MODEL", "one line"),
         ({"LLM_IMAGES": "maybe"}, "LLM_IMAGES", "'auto', 'true' or 'false'"),
         ({"OPENAI_API_KEY": "sk two"}, "OPENAI_API_KEY", "without spaces"),
         ({"VAD_THRESHOLD": "loud"}, "VAD_THRESHOLD", "a number from 0 to 1"),
@@ -132,6 +152,8 @@ def test_an_empty_value_counts_as_unset(variable: str, text: str) -> None:
         ({"DEEPGRAM_LANGUAGE": "auto"}, "DEEPGRAM_LANGUAGE", "en or zh-CN, or multi"),
         ({"SCRIPT_FILE": "absent.yaml"}, "SCRIPT_FILE", "an existing file"),
         ({"ALLOWED_ORIGINS": "app.example.com"}, "ALLOWED_ORIGINS", "https://app.example.com"),
+        ({"ALLOWED_ORIGINS": "https://a:99999"}, "ALLOWED_ORIGINS", "https://app.example.com"),
+        ({"ALLOWED_ORIGINS": "https://a/page"}, "ALLOWED_ORIGINS", "https://app.example.com"),
         ({"SSL_CERTFILE": __file__}, "SSL_KEYFILE", "set as well"),
         ({"SSL_KEYFILE": __file__}, "SSL_CERTFILE", "set as well"),
         ({"REALTIME_DIALECT": "beta", "BETA_ENABLED": "false"}, "BETA_ENABLED", "not be false"),
@@ -162,6 +184,16 @@ def test_no_key_of_a_provider_is_shown(variable: str) -> None:
     with pytest.raises(ConfigError) as caught:
         load_settings({variable: "sk-very secret"}, None)
     assert "very" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("variable", "url"),
+    [("REDIS_URL", "http://:very-secret@h"), ("OPENAI_BASE_URL", "http://me:very-secret@h:99999")],
+)
+def test_no_password_of_a_url_is_shown(variable: str, url: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_settings({variable: url}, None)
+    assert "secret" not in str(caught.value)
 
 
 def test_the_api_key_is_shown_by_nothing() -> None:

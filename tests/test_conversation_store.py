@@ -213,7 +213,7 @@ async def test_an_absent_redis_is_the_operators_fault(tmp_path: Path) -> None:
 def test_a_url_of_another_kind_is_refused_and_not_shown() -> None:
     pytest.importorskip("redis")
     with pytest.raises(ConfigError, match="REDIS_URL: must be a redis://") as refusal:
-        conversation_store(UploadSettings(redis_url=SecretStr("https://:a-secret@example.com")))
+        RedisStore("https://:a-secret@example.com", 60)
     assert "a-secret" not in str(refusal.value)
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from config import VARIABLES
 from providers.registry import REGISTRY
+from tests.coverage_table import CLIENT_ROWS, SERVER_ROWS
 
 ROOT = Path(__file__).resolve().parents[1]
 READMES = ("README.md", "README.zh-CN.md")
@@ -63,13 +64,14 @@ def test_relative_links_lead_somewhere(page: Path) -> None:
 
 def variables_in_tables(page: Path) -> set[str]:
     rows = "\n".join(line for line in prose(page).splitlines() if line.startswith("|"))
-    return set(re.findall(r"`([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+|DEBUG)(?:=[^`]*)?`", rows))
+    single = "|".join(name for name in VARIABLES if "_" not in name)
+    return set(re.findall(rf"`([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+|{single})(?:=[^`]*)?`", rows))
 
 
 @pytest.mark.parametrize("name", GUIDES)
 def test_settings_in_tables_exist(name: str) -> None:
     # What libraries read for themselves.
-    elsewhere = {"HF_ENDPOINT", "HTTPS_PROXY", "NO_PROXY"}
+    elsewhere = {"HF_ENDPOINT", "HTTPS_PROXY", "NO_PROXY", "ORT_DISABLE_TELEMETRY"}
     found = variables_in_tables(ROOT / name)
     assert found
     assert found - elsewhere <= VARIABLES.keys()
@@ -81,6 +83,32 @@ def test_every_engine_is_in_the_tables(name: str) -> None:
     assert [row.name for row in REGISTRY if f"`{row.name}`" not in text] == []
 
 
-def test_the_readmes_name_the_same_settings() -> None:
-    english, chinese = (variables_in_tables(ROOT / name) for name in READMES)
-    assert english == chinese
+@pytest.mark.parametrize("name", READMES)
+def test_the_readmes_name_every_setting(name: str) -> None:
+    assert variables_in_tables(ROOT / name) == VARIABLES.keys()
+
+
+def events_in(cell: str) -> set[str]:
+    """The events that a cell names: `.done` stands for the one before it with another ending."""
+    found: list[str] = []
+    for name in re.findall(r"`([a-z_.]+)`", cell):
+        found.append(found[-1].rpartition(".")[0] + name if name.startswith(".") else name)
+    return set(found)
+
+
+@pytest.mark.parametrize("name", READMES)
+@pytest.mark.parametrize("dialect", ["ga", "beta"])
+def test_the_readmes_name_every_event_of_a_dialect(name: str, dialect: str) -> None:
+    sent = {
+        row.event for row in CLIENT_ROWS if row.outcome == "supported" and dialect in row.dialects
+    }
+    told = {
+        row.event for row in SERVER_ROWS if row.outcome == "emitted" and dialect in row.dialects
+    }
+    section = re.split(r"^## (?:Events|事件)$", prose(ROOT / name), flags=re.M)[1]
+    found: set[str] = set()
+    for ga, beta in re.findall(
+        r"^\| [^|]+ \| ([^|]+) \| ([^|]+) \|$", section.partition("\n## ")[0], re.M
+    ):
+        found |= events_in(ga if dialect == "ga" or beta in {"the same", "同左"} else beta)
+    assert found == sent | told

@@ -17,6 +17,7 @@ from protocol import ErrorCategory, Stage
 from providers.health import StageHealth
 from service_providers import Engines
 from tests.doubles import Double, Mode, running_double, status
+from tests.doubles.edge import redirected
 from tests.e2e.wire import MANUAL, TEXT, ask, configure
 from tests.harness import RealtimeClient, realtime_url, running_server
 from tests.live import live_server
@@ -107,6 +108,21 @@ async def test_each_failure_says_which_variable_to_change(
     assert lines[4] == "3 of 3 engines failed."
 
 
+async def test_an_engine_without_a_key_is_not_said_to_want_one(double: Double) -> None:
+    double.always("edge", status(403))
+    with redirected(double):
+        _, lines = await examined(settings(double, TTS_PROVIDER="edge_tts"))
+    assert "FAILED" in lines[3]
+    assert "choose another engine with TTS_PROVIDER" in lines[3]
+    assert "key" not in lines[3]
+
+
+async def test_what_was_heard_is_cut_to_what_fits(double: Double) -> None:
+    double.transcript = "hello from " + "a very long way off " * 5
+    _, lines = await examined(settings(double))
+    assert "heard 'hello from a very…'" in lines[1]
+
+
 async def test_a_backup_is_tried_like_any_other(double: Double) -> None:
     chosen = settings(double, TTS_PROVIDER="edge_tts,tone", EDGE_TTS_VOICE="nobody")
     code, lines = await examined(chosen)
@@ -123,7 +139,7 @@ async def test_each_engine_of_the_profiles_is_tried_once(double: Double, tmp_pat
 version: 1
 default: a
 profiles:
-  a: {tts: {provider: openai_tts, voice: x, voices: {alloy: y}}}
+  a: {tts: {provider: openai_tts, voice: x, voices: {alloy: y, a_name_that_is_rather_long: z}}}
   b: {tts: tone, llm: {provider: openai, model: other}}
 """,
         encoding="utf-8",

@@ -159,6 +159,8 @@ def configured(**environ: str) -> Settings:
         (Stage.STT, {"WHISPER_MODEL": "base"}, "local_whisper", "a local model"),
         (Stage.STT, {"WHISPER_MODEL": "large-v3-turbo"}, "local_whisper", "a local model"),
         (Stage.STT, {"WHISPER_MODEL": "."}, "local_whisper", "a folder"),
+        (Stage.STT, {"WHISPER_MODEL": "./mistyped"}, "local_whisper", "a path"),
+        (Stage.STT, {"WHISPER_MODEL": "vendor/model"}, "pocketsphinx", "embedded"),
         (Stage.STT, {"WHISPER_MODEL": "whisper-1"}, "pocketsphinx", "embedded"),
         (
             Stage.LLM,

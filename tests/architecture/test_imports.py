@@ -14,6 +14,7 @@ _NOT_LAYERED = {"tests", "bench", "examples", "scripts", "docs", "deploy", "web"
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"wire"}),
     frozenset({"protocol"}),
+    frozenset({"setting_kinds"}),
     frozenset({"config", "audio_utils", "env_file"}),
     frozenset({"core", "client_secrets", "conversation_store", "profiles"}),
     frozenset({"providers", "metrics", "process_group"}),

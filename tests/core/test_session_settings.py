@@ -74,6 +74,16 @@ MERGED: list[tuple[dict[str, Any], tuple[str, ...], Any]] = [
             "interrupt_response": True,
         },
     ),
+    (
+        {"audio": {"output": {"turn_detection": {"type": "server_vad"}, "voice": "cedar"}}},
+        ("audio", "output", "voice"),
+        "cedar",
+    ),
+    (
+        {"audio": {"output": {"noise_reduction": {"type": "near_field"}}}},
+        ("audio", "input", "noise_reduction"),
+        None,
+    ),
     ({"audio": {"output": {"voice": "cedar"}}}, ("audio", "output", "voice"), "cedar"),
     ({"audio": {"output": {"voice": {"id": "v"}}}}, ("audio", "output", "voice", "id"), "v"),
     ({"audio": {"output": {"speed": 1}}}, ("audio", "output", "speed"), 1.0),

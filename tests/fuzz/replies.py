@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -45,6 +46,8 @@ def judge(
     claimed: set[int] = set()
     position = 0
     parsed = [(message, event_of(message.frame)) for message in sent]
+    named = Counter(error_ids(message.frame, event) for message, event in parsed)
+    shared = {ids for ids, count in named.items() if count > 1}
     # Audio is mostly not answered: an error may be its own only if nothing else claims it.
     for number in sorted(range(len(sent)), key=lambda n: _kind(parsed[n][1]) == _SILENT):
         message, event = parsed[number]
@@ -53,10 +56,14 @@ def judge(
         free = [
             index for index in range(0 if silent else position, len(events)) if index not in claimed
         ]
-        # An error with its id is surely its own; a response may have begun for another reason.
-        found = next((index for index in free if _is_error(events[index], ids)), None)
-        if found is None:
-            found = next((index for index in free if _is_applied(event, events[index])), None)
+        refused = next((index for index in free if _is_error(events[index], ids)), None)
+        applied = next((index for index in free if _is_applied(event, events[index])), None)
+        if ids in shared and refused is not None and applied is not None:
+            # The error may be that of the other message with this id.
+            found = min(refused, applied)
+        else:
+            # An error with its id is surely its own; a response may have begun for another reason.
+            found = applied if refused is None else refused
         if found is None:
             fates[number] = Fate(message, event, "taken")
             if not silent:

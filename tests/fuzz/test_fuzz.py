@@ -12,7 +12,10 @@ import pytest
 import protocol as p
 from handshake import DialectName
 from tests.fuzz.campaign import Failure, Figures, run_sessions
+from tests.fuzz.mirror import Mirror
+from tests.fuzz.replies import judge
 from tests.fuzz.run import MemorySocket, OpenConnection
+from tests.fuzz.steps import Send
 from tests.fuzz.wire import fuzz_wire
 from transport import Connection
 
@@ -167,6 +170,21 @@ FAULTS: list[tuple[type[Connection], str]] = [
     (Untidy, "tasks are left over"),
     (Talkative, "gives back"),
 ]
+
+
+def test_of_two_messages_with_one_id_each_finds_its_own_reply() -> None:
+    sent = [
+        Send('{"type": "response.create", "event_id": "a"}', valid=True),
+        Send('{"type": "no such event", "event_id": "a"}'),
+    ]
+    error = {"type": "invalid_request_error", "code": "invalid_value", "message": "Not that."}
+    events: list[dict[str, Any]] = [
+        {"type": "response.created", "response": {}},
+        {"type": "error", "error": {**error, "param": "type", "event_id": "a"}},
+    ]
+    fates, problems = judge(sent, events, Mirror("ga", "realtime"), quiet=False)
+    assert [fate.outcome for fate in fates] == ["applied", "refused"]
+    assert not problems
 
 
 @pytest.mark.parametrize(("fault", "problem"), FAULTS)

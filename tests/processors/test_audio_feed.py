@@ -26,7 +26,9 @@ from core.messages import (
     VadSpeechStarted,
     VadSpeechStopped,
 )
+from audio_utils import float32_to_pcm16
 from processors.audio_feed import AudioFeed
+from processors.decimator import Decimator
 from processors.vad_engine import VadEngine
 from protocol import ServerVad
 from providers.frames import SettleFrame
@@ -58,8 +60,11 @@ class Feed:
 
     def __init__(self, vad: Any) -> None:
         self.heard: list[float] = []
+        self.audio = b""
+        self.frames_ms: list[float] = []
         self.settles: list[tuple[int, float]] = []
         self.settled_at: int | None = None
+        self.closed = False
         self.events: list[Any] = []
         self.caught_up = 0
         self._rate = 16_000
@@ -74,8 +79,11 @@ class Feed:
                 self.heard.append(0.0)
             case InputAudioRawFrame():
                 self.heard[-1] += len(frame.audio) / 32
+                self.frames_ms.append(len(frame.audio) / 32)
+                self.audio += frame.audio
             case VADUserStoppedSpeakingFrame():
                 self.settled_at = frame.metadata["settled_at"]
+                self.closed = True
             case SettleFrame():
                 self.settles.append((frame.sample, self.heard[-1]))
             case _:
@@ -174,6 +182,39 @@ async def test_the_words_so_far_are_asked_for_behind_the_audio_they_are_in() -> 
         await feed.until(lambda: feed.settled_at is not None)
     ((sample, heard_ms),) = feed.settles
     assert sample == 300 * MS
-    # All but what the resampler still holds.
-    assert 250 < heard_ms <= 300
+    # All but the millisecond that the new rate lags behind.
+    assert heard_ms == 299
     assert feed.settled_at == 300 * MS
+
+
+async def test_short_appends_reach_the_recogniser_in_frames_of_100_ms() -> None:
+    feed = Feed(FakeVadEngine())
+    async with feed.running():
+        feed.feed.put(OpenSegment("a", b""))
+        for _ in range(22):
+            feed.feed.put(FeedAudio(tone(20)))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        await feed.until(lambda: len(feed.frames_ms) == 4)
+        feed.feed.put(CloseSegment("a", 440 * MS))
+        await feed.until(lambda: feed.closed)
+    assert feed.frames_ms == [99, 100, 100, 100, 40, 1]
+
+
+@pytest.mark.parametrize("start_ms", [0, 7, 250])
+async def test_a_segment_sounds_as_if_there_were_nothing_around_it(start_ms: int) -> None:
+    rng = np.random.default_rng(1)
+    audio = rng.integers(-9_000, 9_000, 1_000 * MS).astype("<i2").tobytes()
+    start, end, fed = start_ms * MS + 1, 600 * MS + 2, 400 * MS
+    feed = Feed(FakeVadEngine())
+    async with feed.running():
+        feed.feed.put(FeedAudio(audio[: 2 * fed]))
+        feed.feed.put(OpenSegment("a", audio[2 * start : 2 * fed]))
+        feed.feed.put(ConfigureVad(0, ServerVad()))
+        feed.feed.put(FeedAudio(audio[2 * fed : 2 * end]))
+        feed.feed.put(CloseSegment("a", end))
+        feed.feed.put(FeedAudio(audio[2 * end :]))
+        await feed.until(lambda: feed.closed)
+    decimator = Decimator()
+    segment = np.concatenate((decimator.process(audio[2 * start : 2 * end]), decimator.flush()))
+    assert feed.audio == float32_to_pcm16(segment)

@@ -18,7 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from audio_utils import StreamResampler, iter_chunks, pcm16_to_float32
+from audio_utils import iter_chunks, pcm16_to_float32
+from processors.decimator import Decimator
 from processors.turn_detector import WINDOW_SAMPLES
 from processors.vad_engine import MAX_BATCH, VadEngine, VadStream
 from processors.vad_model import CONTEXT_SAMPLES, SileroModel
@@ -96,17 +97,19 @@ async def engine(model: LevelModel) -> AsyncIterator[VadEngine]:
 
 @given(st.lists(st.integers(0, 1500), max_size=12))
 def test_windows_do_not_depend_on_the_portions(sizes: list[int]) -> None:
-    whole = np.arange(sum(sizes), dtype=np.float32)
-    queue = WindowQueue()
+    whole = np.arange(1, 1 + sum(sizes), dtype=np.float32)
+    queue = WindowQueue(CONTEXT_SAMPLES)
+    taken: list[Float32] = []
     for start, end in pairwise(np.cumsum([0, *sizes]).tolist()):
         queue.put(whole[start:end])
-    taken: list[Float32] = []
-    while queue.samples >= WINDOW_SAMPLES:
-        taken.append(np.empty(WINDOW_SAMPLES, np.float32))
-        queue.take(taken[-1])
-    whole_windows = whole[: whole.size - whole.size % WINDOW_SAMPLES]
-    np.testing.assert_array_equal(np.concatenate([*taken, whole[:0]]), whole_windows)
-    assert queue.samples == whole.size % WINDOW_SAMPLES
+        if queue.samples >= WINDOW_SAMPLES:
+            taken.append(np.empty(CONTEXT_SAMPLES + WINDOW_SAMPLES, np.float32))
+            queue.take(taken[-1])
+    preceded = np.concatenate((np.zeros(CONTEXT_SAMPLES, np.float32), whole))
+    for number, window in enumerate(taken):
+        at = number * WINDOW_SAMPLES
+        np.testing.assert_array_equal(window, preceded[at : at + window.size])
+    assert queue.samples == whole.size - len(taken) * WINDOW_SAMPLES
 
 
 async def test_each_window_carries_the_end_of_the_one_before(
@@ -454,9 +457,9 @@ def near_silence(duration_ms: int, rms: float, seed: int = 1) -> Float32:
 
 
 def from_the_wire(pcm_24k: bytes) -> Float32:
-    resampler = StreamResampler(24_000, 16_000)
-    parts = [resampler.process(chunk) for chunk in iter_chunks(pcm_24k, 960)]
-    return np.concatenate([*parts, resampler.flush()])
+    decimator = Decimator()
+    parts = [decimator.process(chunk) for chunk in iter_chunks(pcm_24k, 960)]
+    return np.concatenate([*parts, decimator.flush()])
 
 
 def expected_turns(speech_ms: list[list[int]]) -> list[tuple[int, int]]:

@@ -22,6 +22,7 @@ from service_providers import Engines
 from tests.doubles import HANG, RESET, Double, Mode, running_double, status
 from tests.doubles.edge import redirected
 from tests.e2e.gateway import Gateway, speech
+from tests.doubles.openai_api import chat_chunk
 from tests.e2e.wire import AUDIO, MANUAL, TEXT, ask, begin, configure, ended, respond
 from tests.harness import running_server
 from tests.providers.endpoints import KEY
@@ -164,6 +165,34 @@ async def test_what_was_said_is_not_said_again() -> None:
         again = await respond(client)
         assert again.audio == whole
         assert lab.double.requests("/speech")[-1].provider == "siliconflow"
+
+
+@pytest.mark.parametrize("mode", [Mode("midcut", after=3), Mode("stall", after=3)])
+async def test_a_reply_that_breaks_off_before_its_first_sound_comes_from_the_backup(
+    mode: Mode,
+) -> None:
+    # Three chunks: the role and two words, of which no clause can be made yet.
+    async with (
+        running_lab("llm", LLM_STALL_TIMEOUT_MS="400") as lab,
+        lab.gateway.connect("ga") as client,
+    ):
+        await configure(client, **AUDIO, **MANUAL)
+        lab.double.once("openai", mode)
+        reply = await ask(client, "hello there")
+        assert (reply.status, reply.transcript) == ("completed", HELLO)
+        assert reply.audio == tone.render(HELLO)[0]
+        asked = [request.provider for request in lab.double.requests("/completions")]
+        assert asked == ["openai", "siliconflow"]
+
+
+async def test_a_reply_whose_first_clause_was_spoken_is_not_begun_again() -> None:
+    async with running_lab("llm") as lab, lab.gateway.connect("ga") as client:
+        await configure(client, **AUDIO, **MANUAL)
+        said = [chat_chunk({"content": text}) for text in ("Well, my dear friend, ", "so", " it")]
+        lab.double.once("openai", Mode("midcut", pieces=tuple(said), after=2))
+        broken = await ask(client, "hello there")
+        assert broken.status == "failed"
+        assert {request.provider for request in lab.double.requests("/completions")} == {"openai"}
 
 
 async def test_text_that_was_written_is_not_written_again() -> None:
