@@ -324,7 +324,7 @@ def _since_ms(began: float) -> float:
 def _told_heard(text: str) -> str:
     if not text:
         return "but heard nothing"
-    shown = text if len(text) <= _HEARD_CHARS else f"{text[:_HEARD_CHARS - 1]}…"
+    shown = text if len(text) <= _HEARD_CHARS else f"{text[: _HEARD_CHARS - 1]}…"
     return f"heard {shown!r}"
 
 

@@ -53,6 +53,8 @@ BACKOFF_S = (0.5, 1, 2, 4, 8, 15)
 """Pauses before each further attempt to connect; the last one is repeated."""
 ECHO_TAIL_S = 0.3
 """How long a room still echoes what the speaker said; half-duplex stays deaf meanwhile."""
+REFUSALS = {3000: "check the key (--api-key)", 4000: "check --model and --url"}
+"""Codes that close a connection which the next attempt would only repeat, and what may help."""
 SHORTEST_MS = 100
 """Servers refuse to commit less audio."""
 SERVER_VAD: Event = {"type": "server_vad", "create_response": True, "interrupt_response": True}
@@ -360,6 +362,9 @@ class Link:
                     self._take(await socket.recv())
             except ConnectionClosed as closed:
                 frame = closed.rcvd
+                if frame and frame.code in REFUSALS:
+                    self.state = "refused"
+                    return f"the server refuses: {REFUSALS[frame.code]}"
                 why = f": {frame.code} {frame.reason}".rstrip() if frame else ""
                 return f"the connection was closed{why}"
             finally:
@@ -873,6 +878,8 @@ def parse(arguments: list[str] | None) -> tuple[Options, Audio]:
 def main(arguments: list[str] | None = None) -> int:
     """Runs the client; returns the exit code."""
     app = PushToTalkApp(*parse(arguments))
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):  # Textual draws on stderr
+        raise SystemExit("it needs a terminal; without one: python test_client.py --audio FILE")
     app.run()
     return app.return_code or 0
 

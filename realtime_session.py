@@ -244,9 +244,9 @@ class RealtimeSession:
                 drafts.made,
                 drafts.dropped_tokens,
             )
-            # They refer to the session: without them it is freed now and not by the collector.
+            # They refer to the session: without that it is freed now and not by the collector.
             self._tasks = None
-            del self._inbox, self._mcp
+            self._inbox.close()
 
     async def _run_tasks(self, first: Sequence[Output]) -> None:
         """Open the pipeline, carry out what the core wants of it first, and run until the end."""

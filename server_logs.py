@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 _SECRET_QUERY = re.compile(r"((?:api-key|api_key|key|token)=)[^&\s\"]+", re.IGNORECASE)
+_PASSWORD = re.compile(r"(?<=://)[^/@\s]+@")
 
 
 def configure_logging(debug: bool) -> None:
@@ -19,7 +20,9 @@ def configure_logging(debug: bool) -> None:
     )
     logging.getLogger("realtime").setLevel(level)
     # It would tell of every request to a vendor: INFO is for sessions and their responses.
-    logging.getLogger("httpx2").setLevel(logging.DEBUG if debug else logging.WARNING)
+    requests = logging.getLogger("httpx2")
+    requests.setLevel(logging.DEBUG if debug else logging.WARNING)
+    _redact(requests)
 
     def forward(message: Any) -> None:
         record = message.record
@@ -40,15 +43,24 @@ def silence_pipecat() -> None:
 
 
 class _RedactKeys(logging.Filter):
-    """uvicorn logs the whole URL of an upgrade, which may hold `?api-key=`."""
+    """uvicorn logs the whole URL of an upgrade, which may hold `?api-key=`; httpx that of each
+    request to a vendor, which may hold a password."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if isinstance(record.args, tuple):
-            record.args = tuple(
-                _SECRET_QUERY.sub(r"\1***", arg) if isinstance(arg, str) else arg
-                for arg in record.args
-            )
+            record.args = tuple(map(_redacted, record.args))
         return True
+
+
+def _redacted(argument: object) -> object:
+    if isinstance(argument, int | float):
+        return argument
+    return _PASSWORD.sub("***@", _SECRET_QUERY.sub(r"\1***", str(argument)))
+
+
+def _redact(logger: logging.Logger) -> None:
+    if not any(isinstance(entry, _RedactKeys) for entry in logger.filters):
+        logger.addFilter(_RedactKeys())
 
 
 class _PassOver(logging.Filter):
@@ -63,8 +75,8 @@ def keep_keys_out_of_server_logs() -> None:
     """Have uvicorn log neither keys nor refusals that are no error of ours; idempotent."""
     for name in ("uvicorn.error", "uvicorn.access"):
         server_logger = logging.getLogger(name)
-        if not any(isinstance(entry, _RedactKeys) for entry in server_logger.filters):
-            server_logger.addFilter(_RedactKeys())
+        _redact(server_logger)
+        if not any(isinstance(entry, _PassOver) for entry in server_logger.filters):
             server_logger.addFilter(_PassOver())
     # At DEBUG the websockets library writes every header and frame through this logger, keys
     # and audio included.

@@ -47,6 +47,10 @@ class Inbox(Generic[ClientT, EngineT]):
         waits = self._urgent or self._engine or self._client
         return not waits and self._client_may_go()
 
+    def close(self) -> None:
+        """Nobody asks any more: forget whom to ask for the client; what still comes is left."""
+        self._client_may_go = _never
+
     def put_urgent(self, message: EngineT) -> None:
         """Add a message that goes before all others."""
         self._urgent.append(message)
@@ -85,3 +89,7 @@ class Inbox(Generic[ClientT, EngineT]):
                 return self._engine.popleft()
             self._wake.clear()
             await self._wake.wait()
+
+
+def _never() -> bool:
+    return False

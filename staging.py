@@ -5,8 +5,10 @@ It knows engines and sockets as things to wrap; it must not know HTTP or the cor
 
 from __future__ import annotations
 
+import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, Protocol
@@ -30,6 +32,8 @@ from wire_faults import FaultySocket, Socket
 
 _RESPONSES_REMEMBERED: Final = 64
 
+logger = logging.getLogger("realtime.testing")
+
 
 class Handlers(Protocol):
     """What a program may decide in place of the script; None leaves it to that."""
@@ -39,6 +43,16 @@ class Handlers(Protocol):
 
 
 Event = dict[str, Any]
+
+
+@contextmanager
+def _bugs_told(handler: str) -> Generator[None]:
+    """Log what a handler raises: its writer needs the traceback, and the client must not see it."""
+    try:
+        yield
+    except Exception:
+        logger.exception("%s raised", handler)
+        raise
 
 
 @dataclass(slots=True)
@@ -168,7 +182,10 @@ class StagedSession:
             return None
         self._speech_turns += 1
         handlers = self._staging.handlers
-        told = await handlers.handle_transcript(self.id, heard.text) if handlers else None
+        told = None
+        if handlers is not None:
+            with _bugs_told("handle_transcript"):
+                told = await handlers.handle_transcript(self.id, heard.text)
         if told is not None:
             heard = Recognition(told)
         fault = self._take("stt", self._speech_turns, heard.text)
@@ -192,8 +209,9 @@ class StagedSession:
         if handlers is None or begin is None:
             return None
         request = ResponseRequest.read(self.id, self._responses, asked, begin)
-        answer = await handlers.handle_response_create(request)
-        return None if answer is None else steps_of(answer, asked.max_tokens)
+        with _bugs_told("handle_response_create"):
+            answer = await handlers.handle_response_create(request)
+            return None if answer is None else steps_of(answer, asked.max_tokens)
 
     def _speak(
         self, service: ClauseTTSService, shape: Callable[[Speech], Speech], speech: Speech

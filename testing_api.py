@@ -83,5 +83,7 @@ def _refusal(error: ValidationError) -> dict[str, Any]:
     first = error.errors(include_url=False, include_input=False)[0]
     place = ".".join(str(step) for step in first["loc"])
     problem = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        problem = f"there is no such field, only {', '.join(InjectedFault.model_fields)}"
     message = f"{place}: {problem}" if place else problem
     return http_error(f"Not a fault: {message}", "invalid_fault", place or None)

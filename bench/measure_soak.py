@@ -92,8 +92,8 @@ async def measure(scale: Scale) -> Soak:
 def growth(samples: Sequence[Sample], minutes: float) -> tuple[float, float]:
     """Memory once it has settled, and at the end, in MB.
 
-    Medians over five minutes (a sixth of a shorter soak): closed sessions are collected many at a
-    time, so that memory goes up and down meanwhile.
+    Medians over five minutes (a sixth of a shorter soak), since memory goes up and down with what
+    the sessions happen to do at the same time.
 
     Raises:
         ValueError: there is too little to tell.

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from core.messages import Command
-from protocol import ConversationCreated, ItemAdded, ItemCreated, ServerEvent, SessionCreated
-
-Output = ServerEvent | Command
+from core.messages import Output
+from protocol import ConversationCreated, ItemAdded, ItemCreated, SessionCreated
 
 
 def with_legacy_events(outputs: Sequence[Output], conversation_id: str) -> list[Output]:

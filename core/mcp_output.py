@@ -7,7 +7,7 @@ but its `mcp_approval_request` in the response; the call itself runs outside of 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from core.mcp_servers import McpServers
@@ -46,26 +46,18 @@ class McpOutput:
     """The MCP calls of a response.
 
     Args:
-        response_id: Whose they are.
+        output: That of the response.
         targets: What each function that is an MCP tool stands for.
         servers: Runs them, and keeps those that await approval.
-        new_id: Makes ids from a prefix.
-        output: Where their items go.
     """
 
     def __init__(
-        self,
-        response_id: str,
-        targets: Mapping[str, McpTarget],
-        servers: McpServers,
-        new_id: Callable[[str], str],
-        output: ResponseOutput,
+        self, output: ResponseOutput, targets: Mapping[str, McpTarget], servers: McpServers
     ) -> None:
-        self._response_id = response_id
+        self._output = output
+        self._response_id = output.response_id
         self._targets = targets
         self._servers = servers
-        self._new_id = new_id
-        self._output = output
         self._streaming: dict[str, _Call] = {}
         self._approvals: dict[str, tuple[McpTarget, list[str]]] = {}
         self._running: dict[str, _Call] = {}
@@ -97,7 +89,9 @@ class McpOutput:
             # Nothing is shown before all arguments are there: a client decides by them.
             self._approvals[call_id] = (target, [])
             return []
-        item = McpCall(self._new_id("item"), target.server.server_label, target.tool_name, "")
+        item = McpCall(
+            self._output.new_id("item"), target.server.server_label, target.tool_name, ""
+        )
         call = _Call(item, self._output.take_index(), target)
         self._streaming[call_id] = call
         return self._output.add(item, call.index)
@@ -136,9 +130,9 @@ class McpOutput:
         openai-ruby's example of an approval expects both: it matches the later
         `response.mcp_call.completed` with this `arguments.done`.
         """
-        call_item_id, index = self._new_id("item"), self._output.take_index()
+        call_item_id, index = self._output.new_id("item"), self._output.take_index()
         label, name = target.server.server_label, target.tool_name
-        request = McpApprovalRequest(self._new_id("mcpr"), label, name, arguments)
+        request = McpApprovalRequest(self._output.new_id("mcpr"), label, name, arguments)
         self._servers.ask(request, call_item_id, index, target)
         place = (self._response_id, call_item_id, index)
         return [

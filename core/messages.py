@@ -17,6 +17,7 @@ from protocol import (
     McpListedTool,
     McpTool,
     SemanticVad,
+    ServerEvent,
     ServerVad,
     Stage,
     TokenLogprob,
@@ -252,6 +253,18 @@ class McpCallFinished:
     outcome: str | McpError
 
 
+Generated = (
+    ModelText
+    | ToolCallStarted
+    | ToolCallArguments
+    | ToolCallEnded
+    | ModelFinished
+    | SpeechText
+    | SpeechWords
+    | SpeechAudio
+)
+Made = Generated | GenerationEnded | GenerationFailed
+"""All that the engine says of a response."""
 EngineEvent = (
     VadSpeechStarted
     | VadSpeechStopped
@@ -261,16 +274,7 @@ EngineEvent = (
     | TranscriptTentative
     | TranscriptFinal
     | TranscriptFailed
-    | ModelText
-    | ToolCallStarted
-    | ToolCallArguments
-    | ToolCallEnded
-    | ModelFinished
-    | SpeechText
-    | SpeechWords
-    | SpeechAudio
-    | GenerationEnded
-    | GenerationFailed
+    | Made
     | McpToolsListed
     | McpToolsFailed
     | McpCallFinished
@@ -469,3 +473,5 @@ EngineCommand = (
     | StartResponse
     | StopResponse
 )
+Output = ServerEvent | Command
+"""What the core puts out: the client is to hear of it, or the engines are to do it."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from core import items
 from core.conversation import Conversation
-from core.messages import Command
+from core.messages import Output
 from core.speech import BYTES_PER_MS
 from protocol import (
     ItemTruncated,
@@ -22,13 +22,10 @@ from protocol import (
     PlaybackStarted,
     PlaybackStopped,
     ResponseDone,
-    ServerEvent,
 )
 
 LEAD_MS = 200.0
 """How far audio runs ahead of the ear: enough for a network's jitter, little to throw away."""
-
-Output = ServerEvent | Command
 
 
 @dataclass(slots=True)

@@ -11,18 +11,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from core.messages import Command, Failure
+from core.messages import Failure, Output
 from protocol import (
     ErrorCategory,
     RateLimit,
     RateLimitsUpdated,
     ResponseCreated,
     ResponseDone,
-    ServerEvent,
     Stage,
 )
-
-Output = ServerEvent | Command
 
 MINUTE_S = 60.0
 _UNUSED = (0.0, -math.inf)

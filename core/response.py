@@ -6,22 +6,28 @@ events it causes, in wire order; the last list it ever returns ends with `Respon
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import takewhile
 from typing import assert_never
 
-from core.context import ModelContext, Prepared
+from core import outcome
+from core.call_output import CallOutput
+from core.context import Prepared
 from core.conversation import Conversation
 from core.mcp_output import McpOutput
 from core.mcp_servers import McpServers
 from core.mcp_tools import McpTarget
+from core.message_output import MessageOutput
 from core.messages import (
     Failure,
     FinishReason,
+    Generated,
     GenerationEnded,
     GenerationFailed,
     GenerationRequest,
+    Made,
     ModelFinished,
     ModelText,
     SpeechAudio,
@@ -32,80 +38,26 @@ from core.messages import (
     ToolCallStarted,
     WordTime,
 )
+from core.outcome import Outcome
 from core.pacing import Pacer
 from core.response_output import ResponseOutput
-from core.speech import BYTES_PER_MS, SpeechTimeline
-from core.tokens import output_audio_tokens, text_tokens
+from core.response_usage import ResponseUsage
+from core.speech import BYTES_PER_MS
 from protocol import (
-    Cancelled,
     CancelReason,
-    ContentPartAdded,
-    ContentPartDone,
     ErrorCategory,
-    Failed,
-    FunctionArgumentsDelta,
-    FunctionArgumentsDone,
-    FunctionCall,
-    Incomplete,
     ItemStatus,
     McpError,
-    Message,
-    OutputAudio,
-    OutputAudioDelta,
-    OutputAudioDone,
-    OutputText,
-    OutputTextDelta,
-    OutputTextDone,
-    OutputTranscriptDelta,
-    OutputTranscriptDone,
     ResponseCreated,
     ResponseDone,
-    ResponseStatus,
     ResponseView,
     ServerEvent,
     Stage,
-    StatusDetails,
     Usage,
 )
 
 MIN_DELTA_MS, MAX_DELTA_MS = 20, 200
 """Lengths of an audio delta: old SDKs close at 1 MiB a frame, and a barge-in wants small steps."""
-
-Generated = (
-    ModelText
-    | ToolCallStarted
-    | ToolCallArguments
-    | ToolCallEnded
-    | ModelFinished
-    | SpeechText
-    | SpeechWords
-    | SpeechAudio
-)
-Made = Generated | GenerationEnded | GenerationFailed
-"""All that the engine says of a response."""
-
-
-@dataclass(slots=True)
-class _MessageOutput:
-    """The assistant message of a response, open until its last part closes."""
-
-    item_id: str
-    index: int
-    sent: list[str] = field(default_factory=list[str])
-    generated: list[str] = field(default_factory=list[str])
-    announced_chars: int = 0
-    speech: SpeechTimeline = field(default_factory=SpeechTimeline)
-
-
-@dataclass(slots=True)
-class _CallOutput:
-    """A function call whose arguments are still coming."""
-
-    item_id: str
-    index: int
-    call_id: str
-    name: str
-    arguments: list[str] = field(default_factory=list[str])
 
 
 class _End:
@@ -148,8 +100,7 @@ class Response:
         self.id = view.id
         self.run_id = view.id
         """What the engine calls it; another name where it took up something else under `id`."""
-        self._prepare = prepare
-        self._context: ModelContext | None = None
+        self.out_of_band = conversation is None
         self.waiting_for = waiting_for
         self.trigger_item_id = trigger_item_id
         self.started = False
@@ -157,29 +108,53 @@ class Response:
         self.progress_s = 0.0
         """When the engine last did something for it."""
         self.pacer: Pacer[_Paced] = Pacer(lead_ms)
+        self._prepare = prepare
         self._view = view
-        self._conversation = conversation
-        self._new_id = new_id
         self._spoken = view.output_modalities == ("audio",)
-        self._message: _MessageOutput | None = None
-        self._calls: dict[str, _CallOutput] = {}
-        self._output = ResponseOutput(view.id, conversation)
-        self._mcp = McpOutput(view.id, mcp, mcp_servers, new_id, self._output)
-        self._complete_after_tools = False
+        self._keeps_pace = keeps_pace
+        self._output = ResponseOutput(view.id, conversation, new_id)
+        self._message: MessageOutput | None = None
+        self._calls = CallOutput(self._output)
+        self._mcp = McpOutput(self._output, mcp, mcp_servers)
+        self._usage = ResponseUsage()
         self._finish: FinishReason = "stop"
-        self._usage = Usage()
-        self._written: list[str] = []
-        """All that the model wrote, to be counted where it does not count itself."""
-        self._audio_ms = 0.0
+        self._complete_after_tools = False
         self._ended = False
         self._cancelled = False
-        self._keeps_pace = keeps_pace
         self._failure: Failure | None = None
         """Why it will fail once its audio has gone."""
 
+    # --- what it is at ----------------------------------------------------------------------------
+
     @property
-    def out_of_band(self) -> bool:
-        return self._conversation is None
+    def generating(self) -> bool:
+        """Whether the engine still owes it output."""
+        return self.started and not self._ended
+
+    def holds(self, item_id: str) -> bool:
+        """Whether this response is still producing that item."""
+        return (
+            (self._message is not None and self._message.item_id == item_id)
+            or self._calls.holds(item_id)
+            or self._mcp.holds(item_id)
+        )
+
+    def deadline(self, now: float, patience_s: float) -> float:
+        """When its output may go on, or an engine that is silent for so long has failed it."""
+        moment = self.pacer.deadline(now)
+        if moment is not None:
+            return moment
+        return self.progress_s + patience_s if self.generating else math.inf
+
+    def silent_from(self, now: float) -> float:
+        """When the last of what was sent has sounded; a cancelled response is silent at once."""
+        return now if self._cancelled else self.pacer.plays_until(now)
+
+    def counted(self) -> Usage:
+        """What it has cost by now."""
+        return self._usage.total()
+
+    # --- its beginning ----------------------------------------------------------------------------
 
     def created(self) -> ServerEvent:
         """The first event of its life."""
@@ -190,41 +165,32 @@ class Response:
         prepared = self._prepare()
         if isinstance(prepared, Failure):
             return prepared
-        self._context = prepared.context
+        self._usage.context = prepared.context
         self.started = True
         self.progress_s = now
         return prepared.request
 
-    def holds(self, item_id: str) -> bool:
-        """Whether this response is still producing that item."""
-        return (
-            (self._message is not None and self._message.item_id == item_id)
-            or any(call.item_id == item_id for call in self._calls.values())
-            or self._mcp.holds(item_id)
-        )
-
-    # --- what the engine made -----------------------------------------------------------------
+    # --- what the engine made ---------------------------------------------------------------------
 
     def take(self, event: Made, now: float) -> list[ServerEvent]:
-        """Take what the engine has for it, be it the end."""
+        """Take what the engine has for it; nothing counts that comes behind its end."""
         match event:
             case GenerationEnded():
                 return self.ended(now)
             case GenerationFailed():
                 return self.failed(event.failure, now)
+            case _ if self._ended:
+                return []
             case _:
-                return self.generated(event, now)
+                self.progress_s = now
+                return self._take_piece(event, now)
 
-    def generated(self, event: Generated, now: float) -> list[ServerEvent]:
-        """Take one piece of output from the engine; nothing counts that comes behind its end."""
-        if self._ended:
-            return []
-        self.progress_s = now
+    def _take_piece(self, event: Generated, now: float) -> list[ServerEvent]:
         match event:
             case SpeechText() | SpeechWords() | SpeechAudio() if not self._spoken:
                 return []
             case ModelText():
-                return self._model_text(event.text)
+                return self._write(event.text)
             case ToolCallStarted():
                 return self._call_started(event.call_id, event.name)
             case ToolCallArguments():
@@ -232,14 +198,13 @@ class Response:
             case ToolCallEnded():
                 return self._call_ended(event.call_id)
             case ModelFinished():
-                self._finish, self._usage = event.reason, event.usage
+                self._finish, self._usage.counted = event.reason, event.usage
                 # Nothing is left to be spoken: clients that answer a call as soon as its item is
                 # done must find the response done as well.
                 return self.ended(now) if not self._spoken or self._message is None else []
             case SpeechText():
-                events = self._open_message()
-                assert self._message is not None
-                self._message.announced_chars += len(event.text)
+                message, events = self._open_message()
+                message.announce(event.text)
                 self.pacer.push(event.text)
                 return events + self.release(now)
             case SpeechWords():
@@ -253,11 +218,6 @@ class Response:
                 return self.release(now)
             case _:
                 assert_never(event)
-
-    @property
-    def generating(self) -> bool:
-        """Whether the engine still owes it output."""
-        return self.started and not self._ended
 
     def ended(self, now: float) -> list[ServerEvent]:
         """The engine delivered everything; what is queued still goes at its pace."""
@@ -275,189 +235,93 @@ class Response:
         return events
 
     def _let_go(self, entry: _Paced) -> list[ServerEvent]:
+        if isinstance(entry, _End):
+            return self._complete()
         message = self._message
+        if message is None:
+            return []
         match entry:
-            case _End():
-                return self._complete()
             case str():
-                assert message is not None
-                message.speech.add_text(entry)
-                return self._transcript_delta(message, entry)
+                return message.say(entry)
             case bytes():
-                if message is None:
-                    return []
-                message.speech.add_audio(len(entry))
-                self._audio_ms += len(entry) / BYTES_PER_MS
-                return [OutputAudioDelta(self.id, message.item_id, message.index, 0, entry)]
+                self._usage.audio_ms += len(entry) / BYTES_PER_MS
+                return [message.sound(entry)]
             case tuple():
-                if message is not None:
-                    message.speech.add_words(entry)
+                message.time_words(entry)
                 return []
             case _:
                 assert_never(entry)
 
-    # --- text ---------------------------------------------------------------------------------
+    # --- the message ------------------------------------------------------------------------------
 
-    def _model_text(self, text: str) -> list[ServerEvent]:
+    def _write(self, text: str) -> list[ServerEvent]:
         # Some servers send an empty or blank chunk ahead of a tool call: no message opens for it.
         if self._message is None and not text.strip():
             return []
-        events = self._open_message()
-        message = self._message
-        assert message is not None
-        message.generated.append(text)
-        self._written.append(text)
-        if self._spoken:
-            return events
-        delta = text if message.sent else text.lstrip()
-        message.sent.append(delta)
-        return [*events, OutputTextDelta(self.id, message.item_id, message.index, 0, delta)]
+        message, events = self._open_message()
+        self._usage.written.append(text)
+        return events + message.write(text)
 
-    def _transcript_delta(self, message: _MessageOutput, text: str) -> list[ServerEvent]:
-        delta = text if message.sent else text.lstrip()
-        if not delta:
-            return []
-        message.sent.append(delta)
-        return [OutputTranscriptDelta(self.id, message.item_id, message.index, 0, delta)]
-
-    def _open_message(self) -> list[ServerEvent]:
+    def _open_message(self) -> tuple[MessageOutput, list[ServerEvent]]:
         if self._message is not None:
-            return []
-        self._message = message = _MessageOutput(self._new_id("item"), self._output.take_index())
-        item = Message(message.item_id, "assistant", "in_progress", ())
-        part = OutputAudio("") if self._spoken else OutputText("")
-        return [
-            *self._output.add(item, message.index, message.speech if self._spoken else None),
-            ContentPartAdded(self.id, message.item_id, message.index, 0, part),
-        ]
+            return self._message, []
+        self._message = message = MessageOutput(self._output, spoken=self._spoken)
+        return message, message.open()
 
     def _close_message(self, status: ItemStatus) -> list[ServerEvent]:
-        message = self._message
-        if message is None:
-            return []
-        self._message = None
-        text = "".join(message.sent)
-        place = (self.id, message.item_id, message.index, 0)
-        part: OutputAudio | OutputText
-        events: list[ServerEvent]
-        if self._spoken:
-            part = OutputAudio(text)
-            events = [OutputAudioDone(*place), OutputTranscriptDone(*place, text)]
-        else:
-            part = OutputText(text)
-            events = [OutputTextDone(*place, text)]
-        item = Message(message.item_id, "assistant", status, (part,))
-        return [*events, ContentPartDone(*place, part), *self._output.finish(item, message.index)]
+        message, self._message = self._message, None
+        return [] if message is None else message.close(status)
 
-    # --- MCP calls --------------------------------------------------------------------------------
-
-    def mcp_finished(self, item_id: str, outcome: str | McpError) -> list[ServerEvent]:
-        """A tool of an MCP server has answered; the last one may have been waited for."""
-        events = self._mcp.finished(item_id, outcome)
-        if self._complete_after_tools and not self._mcp.running:
-            events += self._complete()
-        return events
-
-    # --- function calls -----------------------------------------------------------------------
+    # --- calls ------------------------------------------------------------------------------------
 
     def _call_started(self, call_id: str, name: str) -> list[ServerEvent]:
         if call_id in self._calls or call_id in self._mcp:
             return []
         # A message that is only text is complete when a call begins; speech goes on being paced.
         events = [] if self._spoken else self._close_message("completed")
-        if self._mcp.knows(name):
-            return events + self._mcp.started(call_id, name)
-        call = _CallOutput(
-            self._new_id("item"), self._output.take_index(), self._wire_call_id(call_id), name
-        )
-        self._calls[call_id] = call
-        item = FunctionCall(call.item_id, call.call_id, name, "", "in_progress")
-        return events + self._output.add(item, call.index, None)
-
-    def _wire_call_id(self, call_id: str) -> str:
-        """The model's own id, or a fresh one where it gave none or gave one it used before."""
-        taken = self._conversation is not None and self._conversation.has_call(call_id)
-        return self._new_id("call") if taken or not call_id else call_id
+        calls = self._mcp if self._mcp.knows(name) else self._calls
+        return events + calls.started(call_id, name)
 
     def _call_arguments(self, call_id: str, delta: str) -> list[ServerEvent]:
-        if call_id in self._mcp and delta:
-            return self._mcp.arguments(call_id, delta)
-        call = self._calls.get(call_id)
-        if call is None or not delta:
+        if not delta:
             return []
-        call.arguments.append(delta)
-        self._written.append(delta)
-        return [FunctionArgumentsDelta(self.id, call.item_id, call.index, call.call_id, delta)]
+        if call_id in self._mcp:
+            return self._mcp.arguments(call_id, delta)
+        if call_id not in self._calls:
+            return []
+        self._usage.written.append(delta)
+        return self._calls.arguments(call_id, delta)
 
     def _call_ended(self, call_id: str) -> list[ServerEvent]:
         if call_id in self._mcp:
             return self._mcp.ended(call_id)
-        call = self._calls.pop(call_id, None)
-        if call is None:
-            return []
-        arguments = "".join(call.arguments)
-        item = FunctionCall(call.item_id, call.call_id, call.name, arguments, "completed")
-        return [
-            FunctionArgumentsDone(
-                self.id, call.item_id, call.index, call.call_id, call.name, arguments
-            ),
-            *self._output.finish(item, call.index),
-        ]
+        return self._calls.ended(call_id) if call_id in self._calls else []
 
-    def _drop_calls(self) -> list[ServerEvent]:
-        """Close calls that never got all their arguments.
-
-        Without `arguments.done`: some clients run the tool on it, whatever the item's status.
-        """
-        events: list[ServerEvent] = []
-        for call in self._calls.values():
-            arguments = "".join(call.arguments)
-            item = FunctionCall(call.item_id, call.call_id, call.name, arguments, "incomplete")
-            events += self._output.finish(item, call.index)
-        self._calls.clear()
+    def mcp_finished(self, item_id: str, answer: str | McpError) -> list[ServerEvent]:
+        """A tool of an MCP server has answered; the last one may have been waited for."""
+        events = self._mcp.finished(item_id, answer)
+        if self._complete_after_tools and not self._mcp.running:
+            events += self._complete()
         return events
 
-    # --- endings ------------------------------------------------------------------------------
+    # --- endings ----------------------------------------------------------------------------------
 
     def _complete(self) -> list[ServerEvent]:
         if self._mcp.running:
             self._complete_after_tools = True
             return []
-        failure = self._failure or self._unspoken()
-        if failure is not None:
-            return self._done("failed", _failed(failure), "incomplete")
-        match self._finish:
-            case "length":
-                return self._done("incomplete", Incomplete("max_output_tokens"), "incomplete")
-            case "content_filter":
-                return self._done("incomplete", Incomplete("content_filter"), "incomplete")
-            case "stop" | "tool_calls":
-                return self._done("completed", None, "completed")
-            case _:
-                assert_never(self._finish)
-
-    def _unspoken(self) -> Failure | None:
-        """Speech that should be there and is not: nothing is called spoken that never sounded."""
-        message = self._message
-        if not self._spoken or message is None:
-            return None
-        text = "".join(message.generated)
-        silent = text if message.speech.audio_ms == 0 else text[message.announced_chars :]
-        if not any(character.isalnum() for character in silent):
-            return None
-        return Failure(
-            Stage.TTS,
-            ErrorCategory.SERVER,
-            "The speech synthesiser returned no audio for the reply.",
-        )
+        failure = self._failure
+        if failure is None and self._message is not None and self._message.unspoken:
+            failure = Failure(
+                Stage.TTS,
+                ErrorCategory.SERVER,
+                "The speech synthesiser returned no audio for the reply.",
+            )
+        return self._done(outcome.failed(failure) if failure else outcome.finished(self._finish))
 
     def finish_empty(self) -> list[ServerEvent]:
         """Complete without output: there was nothing to answer."""
-        return self._done("completed", None, "completed")
-
-    def silent_from(self, now: float) -> float:
-        """When the last of what was sent has sounded; a cancelled response is silent at once."""
-        return now if self._cancelled else self.pacer.plays_until(now)
+        return self._done(outcome.COMPLETED)
 
     def cancel(self, reason: CancelReason, now: float) -> list[ServerEvent]:
         """End at once; what was not sent is forgotten, and so is what was not heard."""
@@ -466,13 +330,10 @@ class Response:
         if message is not None:
             for entry in takewhile(lambda entry: not isinstance(entry, str), self.pacer.waiting()):
                 if isinstance(entry, bytes):
-                    message.speech.expect_audio(len(entry))
-        events = self._done("cancelled", Cancelled(reason), "incomplete")
-        if message is not None and self._conversation is not None and self._spoken:
-            entry = self._conversation.get(message.item_id)
-            # Only the client can know better, and says so by truncating the item.
-            if entry is not None and entry.heard_ms is None:
-                entry.heard_ms = self.pacer.played_ms(now)
+                    message.silence(len(entry))
+        events = self._done(outcome.cancelled(reason))
+        if message is not None and self._spoken:
+            self._output.heard_until(message.item_id, self.pacer.played_ms(now))
         return events
 
     def failed(self, failure: Failure, now: float) -> list[ServerEvent]:
@@ -485,51 +346,24 @@ class Response:
         for entry in self.pacer.release(now):
             if not isinstance(entry, _End):
                 events += self._let_go(entry)
-        return events + self._done("failed", _failed(failure), "incomplete")
+        return events + self._done(outcome.failed(failure))
 
-    def _done(
-        self, status: ResponseStatus, details: StatusDetails | None, items: ItemStatus
-    ) -> list[ServerEvent]:
-        if items == "completed" and self._spoken and self._message is not None:
-            message = self._message
-            rest = "".join(message.generated)[message.announced_chars :]
-            events = self._transcript_delta(message, rest.rstrip())
-        else:
-            events = []
-        events += self._close_message(items)
-        events += self._drop_calls()
-        events += self._mcp.close(status, in_conversation=not self.out_of_band)
+    def _done(self, how: Outcome) -> list[ServerEvent]:
+        events: list[ServerEvent] = []
+        if how.items == "completed" and self._message is not None:
+            events += self._message.say_rest()
+        events += self._close_message(how.items)
+        events += self._calls.close()
+        events += self._mcp.close(how.status, in_conversation=not self.out_of_band)
         self.done = True
-        usage = self.counted()
         view = replace(
             self._view,
-            status=status,
-            status_details=details,
+            status=how.status,
+            status_details=how.details,
             output=self._output.items,
-            usage=usage,
+            usage=self.counted(),
         )
         return [*events, ResponseDone(view)]
-
-    def counted(self) -> Usage:
-        """What it has cost: the model's counts and those of speech, or estimates for want of them.
-
-        A response that was cut short has cost what went in and what had come out by then.
-        """
-        if self._context is None:
-            return self._usage
-        usage = replace(
-            self._usage,
-            input_audio_tokens=self._context.audio_tokens,
-            output_audio_tokens=output_audio_tokens(self._audio_ms),
-        )
-        if usage.input_text_tokens or usage.output_text_tokens:
-            return usage
-        return replace(
-            usage,
-            input_text_tokens=self._context.text_tokens,
-            output_text_tokens=text_tokens("".join(self._written)),
-            estimated=True,
-        )
 
 
 def _delta_ms(lead_ms: float | None) -> int:
@@ -537,19 +371,3 @@ def _delta_ms(lead_ms: float | None) -> int:
     if lead_ms is None:
         return MAX_DELTA_MS
     return min(max(int(lead_ms / 4), MIN_DELTA_MS), MAX_DELTA_MS)
-
-
-def _failed(failure: Failure) -> Failed:
-    """The `status_details.error` of a failed stage, in the codes clients know (§5)."""
-    match failure.category:
-        case ErrorCategory.QUOTA:
-            kind, code = "insufficient_quota", "insufficient_quota"
-        case ErrorCategory.RATE_LIMIT:
-            kind, code = "rate_limit_error", "rate_limit_exceeded"
-        case ErrorCategory.CONTEXT_LENGTH:
-            kind, code = "invalid_request_error", "context_length_exceeded"
-        case ErrorCategory.INVALID_REQUEST:
-            kind, code = "invalid_request_error", "invalid_value"
-        case _:
-            kind, code = "server_error", "server_error"
-    return Failed(kind, code, failure.message)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from core.conversation import Conversation, Entry
 from core.speech import SpeechTimeline
 from protocol import Item, ItemAdded, ItemDone, OutputItemAdded, OutputItemDone, ServerEvent
@@ -13,10 +15,17 @@ class ResponseOutput:
     Args:
         response_id: Whose items they are.
         conversation: Where they go; None for an out-of-band response.
+        new_id: Makes ids from a prefix.
     """
 
-    def __init__(self, response_id: str, conversation: Conversation | None) -> None:
-        self._response_id = response_id
+    def __init__(
+        self,
+        response_id: str,
+        conversation: Conversation | None,
+        new_id: Callable[[str], str],
+    ) -> None:
+        self.response_id = response_id
+        self.new_id = new_id
         self._conversation = conversation
         self._finished: dict[int, Item] = {}
         self._next_index = 0
@@ -35,7 +44,7 @@ class ResponseOutput:
         self, item: Item, index: int, speech: SpeechTimeline | None = None
     ) -> list[ServerEvent]:
         """Announce an item."""
-        events: list[ServerEvent] = [OutputItemAdded(self._response_id, index, item)]
+        events: list[ServerEvent] = [OutputItemAdded(self.response_id, index, item)]
         if self._conversation is not None:
             previous = self._conversation.append(Entry(item, speech=speech))
             events.append(ItemAdded(previous, item))
@@ -52,4 +61,15 @@ class ResponseOutput:
             # A client may have truncated it before its end; what was sent was sent nevertheless.
             entry.show_heard()
             events.append(ItemDone(self._conversation.previous_id(item.id), item))
-        return [*events, OutputItemDone(self._response_id, index, item)]
+        return [*events, OutputItemDone(self.response_id, index, item)]
+
+    def new_call_id(self, call_id: str) -> str:
+        """The model's own id, or a fresh one where it gave none or gave one it used before."""
+        taken = self._conversation is not None and self._conversation.has_call(call_id)
+        return self.new_id("call") if taken or not call_id else call_id
+
+    def heard_until(self, item_id: str, heard_ms: float) -> None:
+        """Playback of an item stopped there, unless the client has told better by truncating it."""
+        entry = None if self._conversation is None else self._conversation.get(item_id)
+        if entry is not None and entry.heard_ms is None:
+            entry.heard_ms = heard_ms

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, cast
 
 from core.validation import quoted, validate
-from protocol import ErrorCode, InvalidRequest, Session, SessionKind
+from protocol import ErrorCode, InvalidRequest, Session, SessionKind, SessionView
 
 SERVER_OWNED = frozenset({"type", "object", "id", "expires_at", "client_secret", "model"})
 """Fields a client may send back and the server keeps: kind and model are the connection's."""
@@ -15,6 +16,18 @@ SERVER_OWNED = frozenset({"type", "object", "id", "expires_at", "client_secret",
 Json = dict[str, Any]
 MERGED_BY_TYPE = frozenset({"turn_detection", "noise_reduction"})
 NULLABLE = MERGED_BY_TYPE | {"transcription"}
+
+
+@dataclass(slots=True)
+class InForce:
+    """A session as it is now: its machine puts another view here, all other rules only look."""
+
+    view: SessionView
+
+    @property
+    def settings(self) -> Session:
+        """The settings in force."""
+        return self.view.settings
 
 
 def merge_session(current: Session, patch: Mapping[str, Any], defaults: Session) -> Session:

@@ -16,16 +16,20 @@ from core.conversation import Entry
 from core.messages import (
     GenerationFailed,
     GenerationRequest,
+    Made,
     ModelText,
     SpeechAudio,
     StartResponse,
     StopResponse,
     TranscriptTentative,
 )
-from core.response import Made
 from core.speech import BYTES_PER_MS
 from core.tokens import text_tokens
 from core.user_side import UserSide
+
+Prepare = Callable[[Entry], Prepared | None]
+"""What a response would be made from if this item were the user's turn; None where it would not be
+answered, or not yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +37,7 @@ class NoDraft:
     """Nothing is being made ahead of time."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Draft:
     """A reply to an item that so far says `text`; `run_id` is what the engine calls it."""
 
@@ -42,6 +46,7 @@ class Draft:
     run_id: str
     prepared: Prepared
     held: list[Made] = field(default_factory=list[Made])
+    held_ms: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,47 +73,34 @@ class Speculation:
 
     Args:
         user: Says what the turn under way would become.
-        prepare: What a response would be made from if this item were the user's turn; None where
-            it would not be answered, or not yet.
         new_id: Makes a unique id from a prefix.
     """
 
-    def __init__(
-        self,
-        user: UserSide,
-        prepare: Callable[[Entry], Prepared | None],
-        new_id: Callable[[str], str],
-    ) -> None:
+    def __init__(self, user: UserSide, new_id: Callable[[str], str]) -> None:
         self._user = user
-        self._prepare = prepare
         self._new_id = new_id
         self._state: NoDraft | Draft | FailedDraft = NoDraft()
         self.tally = DraftTally()
 
-    def close(self) -> None:
-        """The session is over: nothing is prepared any more."""
-        self._prepare = lambda entry: None
-
     @property
     def held_ms(self) -> float:
         """Audio that is held back."""
-        if not isinstance(self._state, Draft):
-            return 0.0
-        made = self._state.held
-        return sum(len(e.pcm) for e in made if isinstance(e, SpeechAudio)) / BYTES_PER_MS
+        return self._state.held_ms if isinstance(self._state, Draft) else 0.0
 
     def run_id(self, item_id: str | None) -> str | None:
         """What a response that answers the item is to be called: the engine knows it already."""
         state = self._state
         return None if isinstance(state, NoDraft) or state.item_id != item_id else state.run_id
 
-    def heard(self, event: TranscriptTentative) -> list[StartResponse | StopResponse]:
+    def heard(
+        self, event: TranscriptTentative, prepare: Prepare
+    ) -> list[StartResponse | StopResponse]:
         """Answer what the turn says by now, unless the draft does so already."""
         text = event.text.strip()
         turn = self._user.supposed_turn(event.item_id, text, event.sample)
         if turn is None or isinstance(self._state, FailedDraft):
             return []
-        prepared = self._prepare(turn) if text else None
+        prepared = prepare(turn) if text else None
         if self._fits(prepared):
             return []
         outputs: list[StartResponse | StopResponse] = [*self._drop()]
@@ -128,6 +120,8 @@ class Speculation:
             self._state = FailedDraft(draft.item_id, draft.text, draft.run_id)
         else:
             draft.held.append(event)
+            if isinstance(event, SpeechAudio):
+                draft.held_ms += len(event.pcm) / BYTES_PER_MS
 
     def take(self, item_id: str | None, request: GenerationRequest) -> Draft | None:
         """Give the draft away to the response that answers the item, if it is that reply."""
@@ -140,18 +134,21 @@ class Speculation:
         self.tally.used += 1
         return draft
 
-    def give_up(self, answering: str | None, changed: bool) -> list[StopResponse]:
+    def give_up(
+        self, answering: str | None, *, changed: bool, prepare: Prepare
+    ) -> list[StopResponse]:
         """Forget a draft of which nothing can come any more.
 
         Args:
             answering: The item that a response was created for which has yet to start.
             changed: Whether conversation or settings may have changed.
+            prepare: What a response would be made from now.
         """
         state = self._state
         if isinstance(state, NoDraft) or state.item_id == answering:
             return []
         turn = self._user.supposed_turn(state.item_id, state.text)
-        if turn is None or (changed and not self._fits(self._prepare(turn))):
+        if turn is None or (changed and not self._fits(prepare(turn))):
             return self._drop()
         return []
 

@@ -1,31 +1,23 @@
-"""The user's side of a session: whose turn it is, what was said in it, and which words it was.
+"""The user's turns: when one begins and ends, and which audio is in its item.
 
-It makes the user's items and tells the engines what to listen to; it knows no response. What the
-end of a turn causes is for the caller to say.
+It makes the user's spoken items and tells turn detection and recogniser what to listen to; it knows
+no response. What the end of a turn causes is for the caller to say.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import assert_never
 
-from core import items
-from core.conversation import Conversation, Entry, Known, Pending, Unknown
+from core.conversation import Conversation, Entry, Known, Pending
 from core.idle import IDLE_NOTE, IdleWatch
 from core.messages import (
-    CloseSegment,
-    Command,
     ConfigureVad,
-    DropSegment,
-    Failure,
     FeedAudio,
-    OpenSegment,
-    Passage,
+    Output,
     SettleSegment,
-    TranscriptDelta,
-    TranscriptFailed,
     TranscriptFinal,
     VadPaused,
     VadResumed,
@@ -33,6 +25,8 @@ from core.messages import (
     VadSpeechStopped,
 )
 from core.policy import Policy
+from core.session_settings import InForce
+from core.transcripts import Transcripts
 from core.turn import (
     IDLE_KEEP_MS,
     SAMPLES_PER_MS,
@@ -47,85 +41,48 @@ from core.turn import (
     silence_window_ms,
 )
 from protocol import (
-    ErrorCategory,
     InputAudio,
     InputAudioCleared,
     InputAudioCommitted,
     InputText,
-    Item,
     ItemAdded,
     ItemDone,
     Message,
     SemanticVad,
-    ServerEvent,
     ServerVad,
-    Session,
     SpeechStarted,
     SpeechStopped,
-    Stage,
     TimeoutTriggered,
-    TokenLogprob,
-    TranscriptionCompleted,
-    TranscriptionDelta,
-    TranscriptionFailed,
-    TranscriptionSegment,
 )
-
-Output = ServerEvent | Command
-
-LOGPROBS = "item.input_audio_transcription.logprobs"
-"""What a client includes to be told how sure the recogniser is."""
-_DIARISING = "diarize"
-"""Part of the name of the models that tell speakers apart: `gpt-4o-transcribe-diarize`."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Awaited:
-    """An item whose words are awaited: since when, how much audio, and whether it was opened."""
-
-    since_s: float
-    audio_s: float
-    begun: bool = True
-
-
-def _seconds(pcm: bytes) -> float:
-    return len(pcm) / (2000 * SAMPLES_PER_MS)
 
 
 class UserSide:
-    """What the user says, from the first sample to the words.
+    """What the user says, from the first sample to the item.
 
     Args:
         conversation: Where the user's items go.
+        transcripts: Has them recognised.
         policy: The operator's limits.
         new_id: Makes a unique id from a prefix.
-        settings: Gives the settings in force.
+        session: The settings in force.
     """
 
     def __init__(
         self,
         conversation: Conversation,
+        transcripts: Transcripts,
         policy: Policy,
         new_id: Callable[[str], str],
-        settings: Callable[[], Session],
+        session: InForce,
     ) -> None:
         self._conversation = conversation
+        self._transcripts = transcripts
         self._policy = policy
         self._new_id = new_id
-        self._settings = settings
+        self._session = session
         self._buffer = InputBuffer()
         self._turn: Turn = Manual(None)
         self._vad_generation = 0
-        self._transcribing: dict[str, _Awaited] = {}
-        """Items whose words are awaited."""
-        self._progress_s = -math.inf
-        """When the recogniser last said anything."""
-        self._held_deltas: dict[str, list[TranscriptDelta]] = {}
-        """Words of the turn under way; some clients know no item before it is added."""
-        self._item_audio: dict[str, bytes] = {}
-        """Audio of created items, to be recognised once nobody is speaking."""
-        self._attempts: dict[str, int] = {}
-        """How often the words of an id were given up; what still comes of those is stale."""
         self._idle: IdleWatch | None = None
 
     @property
@@ -140,20 +97,14 @@ class UserSide:
 
     @property
     def _detection(self) -> ServerVad | SemanticVad | None:
-        return self._settings().audio.input.turn_detection
-
-    def close(self) -> None:
-        """The session is over: nobody is asked for the settings in force any more."""
-        last = self._settings()
-        self._settings = lambda: last
+        return self._session.settings.audio.input.turn_detection
 
     def deadline(self) -> float:
-        """When something on this side is due: a transcript, or the end of the silence."""
-        moments = [math.inf, *map(self._words_due, self._transcribing.values())]
-        timeout_ms = self._idle_timeout_ms()
-        if self._idle is not None and timeout_ms is not None:
-            moments.append(self._idle.deadline(timeout_ms))
-        return min(moments)
+        """When the silence may have lasted for the time-out; infinite while it does not count."""
+        timeout_ms = None if self._idle is None else self._idle_timeout_ms()
+        if self._idle is None or timeout_ms is None:
+            return math.inf
+        return self._idle.deadline(timeout_ms)
 
     # --- turn detection ---------------------------------------------------------------------------
 
@@ -181,7 +132,7 @@ class UserSide:
             case Manual(item_id=item_id):
                 self._turn = Listening()
                 if item_id is not None:
-                    outputs += self._drop_segment(item_id, now)
+                    outputs += self._transcripts.drop(item_id, now)
             case _:
                 assert_never(self._turn)
         return outputs
@@ -207,7 +158,7 @@ class UserSide:
         self._buffer.drop_until(start)
         self._turn = Speaking(item_id, start)
         return [
-            self._open(item_id, self._buffer.read(start, self._buffer.end)),
+            self._transcripts.open(item_id, self._buffer.read(start, self._buffer.end)),
             SpeechStarted(samples_to_ms(start), item_id),
         ]
 
@@ -286,7 +237,8 @@ class UserSide:
             case Manual(item_id=None):
                 item_id = self._new_id("item")
                 self._turn = Manual(item_id)
-                outputs.append(self._open(item_id, self._buffer.read(self._buffer.start, before)))
+                waiting = self._buffer.read(self._buffer.start, before)
+                outputs.append(self._transcripts.open(item_id, waiting))
             case Listening():
                 keep_from = self._buffer.end - IDLE_KEEP_MS * SAMPLES_PER_MS
                 self._buffer.drop_chunks_until(keep_from)
@@ -319,11 +271,12 @@ class UserSide:
                 if isinstance(self._turn, Listening):
                     outputs.append(self._listen_afresh())
                 item_id, start = self._new_id("item"), self._buffer.start
-                outputs.append(self._open(item_id, self._buffer.read(start, self._buffer.end)))
+                audio = self._buffer.read(start, self._buffer.end)
+                outputs.append(self._transcripts.open(item_id, audio))
             case _:
                 assert_never(self._turn)
         outputs += self._commit_item(item_id, start, self._buffer.end, now)
-        return outputs + self.release_deltas(item_id)
+        return outputs + self._transcripts.release_deltas(item_id)
 
     def clear(self, now: float) -> list[Output]:
         """`input_audio_buffer.clear`."""
@@ -333,12 +286,12 @@ class UserSide:
             case Speaking(item_id=item_id):
                 self._turn = Listening()
                 outputs.append(self._listen_afresh())
-                outputs += self._drop_segment(item_id, now)
+                outputs += self._transcripts.drop(item_id, now)
             case Listening():
                 outputs.append(self._listen_afresh())
             case Manual(item_id=str() as item_id):
                 self._turn = Manual(None)
-                outputs += self._drop_segment(item_id, now)
+                outputs += self._transcripts.drop(item_id, now)
             case Manual():
                 pass
             case _:
@@ -354,14 +307,14 @@ class UserSide:
         audio = self._take_audio(start, end)
         item = Message(item_id, "user", "completed", (InputAudio(None, audio),))
         audio_ms = (end - start) / SAMPLES_PER_MS
-        self._transcribing[item_id] = _Awaited(now, audio_ms / 1000)
+        close = self._transcripts.close(item_id, end, audio_ms, now, settled_at)
         previous = self._join(Entry(item, transcript=Pending(), audio_ms=audio_ms))
         return [
-            CloseSegment(item_id, end, settled_at),
+            close,
             InputAudioCommitted(previous, item_id),
             ItemAdded(previous, item),
             ItemDone(previous, item),
-            *self._open_item_audio(now),
+            *self._transcripts.open_waiting(now),
         ]
 
     def _take_audio(self, start: int, end: int) -> bytes:
@@ -374,167 +327,6 @@ class UserSide:
         previous = self._conversation.append(entry)
         self._conversation.drop_audio_beyond(self._policy.item_audio_limit_bytes)
         return previous
-
-    # --- what the recogniser is to hear -----------------------------------------------------------
-
-    def _open(self, item_id: str, pcm: bytes) -> OpenSegment:
-        wanted = self._settings().audio.input.transcription
-        return OpenSegment(
-            item_id,
-            pcm,
-            language=wanted.language if wanted else None,
-            prompt=wanted.prompt if wanted else None,
-            logprobs=wanted is not None and self._shows_logprobs,
-            speakers=wanted is not None and _DIARISING in (wanted.model or ""),
-            attempt=self._attempts.get(item_id, 0),
-        )
-
-    @property
-    def _shows_logprobs(self) -> bool:
-        return LOGPROBS in (self._settings().include or ())
-
-    def _drop_segment(self, item_id: str, now: float) -> list[Output]:
-        self._held_deltas.pop(item_id, None)
-        return [DropSegment(item_id), *self._open_item_audio(now)]
-
-    def recognise(self, item: Item, now: float) -> list[Output]:
-        """Have the audio of a created item recognised, as soon as nobody is speaking.
-
-        The deadline counts from now: a user who never ends a turn must hold up no response.
-        """
-        audio = items.audio_of(item)
-        self._item_audio[item.id] = audio
-        self._transcribing[item.id] = _Awaited(now, _seconds(audio), begun=False)
-        return self._open_item_audio(now)
-
-    def _open_item_audio(self, now: float) -> list[Output]:
-        if self._turn not in (Listening(), Manual(None)):
-            return []
-        outputs: list[Output] = []
-        for item_id, audio in self._item_audio.items():
-            self._transcribing[item_id] = _Awaited(now, _seconds(audio))
-            outputs += [self._open(item_id, audio), CloseSegment(item_id)]
-        self._item_audio.clear()
-        return outputs
-
-    def forget(self, item_id: str) -> list[Output]:
-        """The item is deleted: its words are no longer wanted."""
-        self._give_up(item_id)
-        return [DropSegment(item_id)]
-
-    def _give_up(self, item_id: str) -> None:
-        self._transcribing.pop(item_id, None)
-        self._item_audio.pop(item_id, None)
-        self._attempts[item_id] = self._attempts.get(item_id, 0) + 1
-
-    # --- words ------------------------------------------------------------------------------------
-
-    def is_announced(self, item_id: str) -> bool:
-        """Whether the id belongs to the user's item that is still being spoken."""
-        return isinstance(self._turn, Manual | Speaking) and self._turn.item_id == item_id
-
-    def is_stale(self, event: TranscriptDelta | TranscriptFinal | TranscriptFailed) -> bool:
-        """Whether it tells of words that were given up."""
-        return event.attempt != self._attempts.get(event.item_id, 0)
-
-    def words(self, event: TranscriptDelta, now: float) -> list[Output]:
-        """More words of a turn."""
-        self._progress_s = now
-        if self.is_announced(event.item_id):
-            self._held_deltas.setdefault(event.item_id, []).append(event)
-            return []
-        return self._show_delta(event) if self._awaits(event.item_id) else []
-
-    def release_deltas(self, item_id: str) -> list[Output]:
-        """Tell the words that were recognised before the item was there."""
-        outputs: list[Output] = []
-        for delta in self._held_deltas.pop(item_id, []):
-            outputs += self._show_delta(delta)
-        return outputs
-
-    def _show_delta(self, event: TranscriptDelta) -> list[Output]:
-        if self._settings().audio.input.transcription is None:
-            return []
-        return [
-            TranscriptionDelta(event.item_id, 0, event.delta, self._shown_logprobs(event.logprobs))
-        ]
-
-    def _shown_logprobs(
-        self, logprobs: tuple[TokenLogprob, ...]
-    ) -> tuple[TokenLogprob, ...] | None:
-        return logprobs if logprobs and self._shows_logprobs else None
-
-    def _awaits(self, item_id: str) -> Entry | None:
-        entry = self._conversation.get(item_id)
-        return entry if entry is not None and isinstance(entry.transcript, Pending) else None
-
-    def understood(self, heard: TranscriptFinal, now: float) -> list[Output] | None:
-        """All the words of an item; None when nobody waits for them any more."""
-        self._progress_s = now
-        entry = self._awaits(heard.item_id)
-        if entry is None:
-            return None
-        entry.transcript = Known(heard.text)
-        self._transcribing.pop(heard.item_id, None)
-        return self._show_words(entry, heard)
-
-    def _show_words(
-        self, entry: Entry, heard: TranscriptFinal, seconds: int | None = None
-    ) -> list[Output]:
-        """Show the words of an item to a client that asked for them."""
-        if self._settings().audio.input.transcription is None:
-            return []
-        item_id, text = heard.item_id, heard.text
-        index, heard_seconds = items.audio_part(entry.item)
-        entry.item = items.with_transcript(entry.item, text)
-        billed = heard_seconds if seconds is None else seconds
-        logprobs = self._shown_logprobs(heard.logprobs)
-        return [
-            *(self._show_passage(item_id, index, passage) for passage in heard.passages),
-            TranscriptionCompleted(item_id, index, text, billed, logprobs),
-        ]
-
-    def _show_passage(self, item_id: str, index: int, said: Passage) -> TranscriptionSegment:
-        place = self._new_id("seg"), item_id, index
-        return TranscriptionSegment(*place, said.text, said.speaker, said.start_s, said.end_s)
-
-    def not_understood(self, item_id: str, failure: Failure, now: float) -> list[Output] | None:
-        """There will be no words of an item; None when nobody waits for them any more."""
-        if failure.category is not ErrorCategory.TIMEOUT:
-            self._progress_s = now
-        entry = self._awaits(item_id)
-        if entry is None:
-            return None
-        entry.transcript = Unknown()
-        self._give_up(item_id)
-        if self._settings().audio.input.transcription is None:
-            return []
-        index, _ = items.audio_part(entry.item)
-        unintelligible = failure.category is ErrorCategory.UNINTELLIGIBLE
-        code = "audio_unintelligible" if unintelligible else "server_error"
-        return [TranscriptionFailed(item_id, index, code, failure.message)]
-
-    def _words_due(self, awaited: _Awaited) -> float:
-        """Until when the words of an item may come.
-
-        A recogniser that works through a backlog is not late: the clock starts again with every
-        sign of it. Long audio takes longer to understand.
-        """
-        since_s = awaited.since_s
-        if awaited.begun:
-            since_s = max(since_s, self._progress_s)
-        return since_s + self._policy.stt_timeout_s + awaited.audio_s
-
-    def overdue(self, now: float) -> list[tuple[str, Failure]]:
-        """The items whose words have not come in time, and what to say of it."""
-        seconds = round(self._policy.stt_timeout_s)
-        failure = Failure(
-            Stage.STT,
-            ErrorCategory.TIMEOUT,
-            f"The speech recogniser did not answer within {seconds} s and the length of the audio.",
-        )
-        awaited = self._transcribing.items()
-        return [(item_id, failure) for item_id, a in awaited if now >= self._words_due(a)]
 
     # --- silence ----------------------------------------------------------------------------------
 
@@ -592,4 +384,4 @@ class UserSide:
         entry = self._conversation.get(item_id)
         if entry is None:
             return []
-        return self._show_words(entry, TranscriptFinal(item_id, ""), seconds=0)
+        return self._transcripts.show(entry, TranscriptFinal(item_id, ""), seconds=0)

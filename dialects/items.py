@@ -38,6 +38,7 @@ BAD_AUDIO = (
 )
 
 _IMAGE_URI = re.compile(r"data:image/(?:png|jpeg|jpg|webp|gif);base64,", re.IGNORECASE)
+_BAD_IMAGE = "Invalid 'image_url'. Expected a base64 data URI of a png, jpeg, webp or gif image."
 _SERVER_MADE_ITEMS = frozenset({"mcp_list_tools", "mcp_call", "mcp_approval_request"})
 
 
@@ -107,15 +108,23 @@ def _check_image(value: object) -> object:
         return value
     prefix = _IMAGE_URI.match(value)
     if prefix is None:
-        raise PydanticCustomError(
-            "bad_image",
-            "Invalid 'image_url'. Expected a base64 data URI of a png, jpeg, webp or gif image.",
-        )
+        raise PydanticCustomError("bad_image", _BAD_IMAGE)
     if (len(value) - prefix.end()) * 3 // 4 > MAX_IMAGE_BYTES:
         raise PydanticCustomError(
             "large_image", "Invalid 'image_url'. Expected an image of at most 10 MiB."
         )
+    # A model would refuse it, and with it every later response of the conversation.
+    if not _is_base64(value[prefix.end() :]):
+        raise PydanticCustomError("bad_image", _BAD_IMAGE)
     return value
+
+
+def _is_base64(text: str) -> bool:
+    """Whether it stands for any bytes; lines may be broken."""
+    try:
+        return bool(pybase64.b64decode(text))
+    except ValueError:
+        return False
 
 
 class _Object(RootModel[dict[str, Any]]):

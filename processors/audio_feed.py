@@ -31,10 +31,10 @@ from .ear import ENGINE_RATE_HZ, Ear, TurnJudgePort, VadEnginePort, VadEvent
 
 AudioCommand = ConfigureVad | FeedAudio | OpenSegment | SettleSegment | CloseSegment | DropSegment
 
-# Resampling a second takes 0.2 ms. A client may append five minutes in one event.
+# Resampling a second takes 0.1 ms. A client may append five minutes in one event.
 _SLICE_BYTES: Final = SAMPLE_RATE_HZ * 2
-# Each frame costs the recogniser several task switches, however short it is. 100 ms: what is cut
-# off here is heard with the next frame, or at once where the words are asked for.
+# 100 ms. A frame costs the recogniser's pipeline several task switches, however short it is. What is
+# not enough for one is heard with the next, or at once when the words are asked for.
 _FRAME_BYTES: Final = SAMPLE_RATE_HZ * 2 // 10
 
 

@@ -87,5 +87,5 @@ class Decimator:
         windows = np.ndarray(
             (rows, self._PAST + self._ROW_SAMPLES), joined.dtype, joined, 0, (row_bytes, step_bytes)
         )
-        made = windows @ self._matrix()
+        made = windows.dot(self._matrix())
         return made.reshape(-1)[: 2 * triples].astype(np.float32)

@@ -34,10 +34,18 @@ class Endpoint:
     @property
     def is_openai(self) -> bool:
         """Whether it is OpenAI's own service."""
-        host = urlsplit(self.base_url).hostname or ""
-        return host == "openai.com" or host.endswith(".openai.com")
+        return self._is_of("openai.com")
+
+    @property
+    def is_siliconflow(self) -> bool:
+        """Whether it is SiliconFlow's own service, whatever the provider is called."""
+        return self._is_of("siliconflow.cn") or self._is_of("siliconflow.com")
 
     def mask(self, text: str) -> str:
         """`text` without the key, should it be quoted there."""
         key = self.api_key.get_secret_value() if self.api_key is not None else ""
         return text.replace(key, "***") if key else text
+
+    def _is_of(self, domain: str) -> bool:
+        host = urlsplit(self.base_url).hostname or ""
+        return host == domain or host.endswith(f".{domain}")

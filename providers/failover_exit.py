@@ -45,6 +45,11 @@ class InnerService:
         service.link(self._exit)
         service.add_event_handler("on_error", self._on_error)
 
+    @property
+    def processors(self) -> list[FrameProcessor]:
+        """What belongs to a pipeline by it."""
+        return [self.service, self._exit]
+
     async def setup(self, setup: FrameProcessorSetup) -> None:
         """Give it what every processor of a pipeline is given."""
         await self._exit.setup(setup)

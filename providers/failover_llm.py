@@ -19,7 +19,7 @@ from pipecat.frames.frames import (
     MetricsFrame,
     StartFrame,
 )
-from pipecat.processors.frame_processor import FrameDirection, FrameProcessorSetup
+from pipecat.processors.frame_processor import FrameDirection, FrameProcessor, FrameProcessorSetup
 from pipecat.services.llm_service import LLMService
 from pipecat.services.settings import LLMSettings
 
@@ -123,6 +123,11 @@ class FailoverLlmService(LLMService[Any]):
             InnerService(Stage.LLM, service, partial(self._take, index), partial(self._fail, index))
             for index, service in enumerate(provider.services())
         ]
+
+    @property
+    def processors(self) -> list[FrameProcessor]:
+        """Those inside of it, as of a pipeline."""
+        return [part for model in self._models for part in model.processors]
 
     async def setup(self, setup: FrameProcessorSetup) -> None:
         await super().setup(setup)

@@ -19,7 +19,7 @@ from pipecat.frames.frames import (
     VADUserStartedSpeakingFrame,
     VADUserStoppedSpeakingFrame,
 )
-from pipecat.processors.frame_processor import FrameDirection, FrameProcessorSetup
+from pipecat.processors.frame_processor import FrameDirection, FrameProcessor, FrameProcessorSetup
 from pipecat.services.settings import STTSettings
 from pipecat.services.stt_service import STTService
 
@@ -109,6 +109,11 @@ class FailoverSTTService(STTService):
     async def run_stt(self, audio: bytes) -> AsyncGenerator[Frame | None, None]:
         """Pipecat's hook for audio, which `process_frame` takes already."""
         yield None
+
+    @property
+    def processors(self) -> list[FrameProcessor]:
+        """Those inside of it, as of a pipeline."""
+        return [part for ear in self._ears for part in ear.processors]
 
     async def setup(self, setup: FrameProcessorSetup) -> None:
         await super().setup(setup)

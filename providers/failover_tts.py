@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import cast
 
-from pipecat.processors.frame_processor import FrameProcessorSetup
+from pipecat.processors.frame_processor import FrameProcessor, FrameProcessorSetup
 
 from core.messages import GenerationRequest, WordTime
 from protocol import ProviderError
@@ -45,6 +45,11 @@ class FailoverTTSService(ClauseTTSService):
         self._roster = provider.roster
         self._deadline_s = provider.deadline_s
         self._voices: list[ClauseTTSService] = provider.services()
+
+    @property
+    def processors(self) -> list[FrameProcessor]:
+        """Those inside of it, as of a pipeline."""
+        return [*self._voices]
 
     async def setup(self, setup: FrameProcessorSetup) -> None:
         await super().setup(setup)

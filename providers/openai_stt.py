@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import logging
 import wave
+from dataclasses import replace
 from typing import Any, ClassVar, Final
 
 from openai import AsyncOpenAI
@@ -16,6 +18,8 @@ from .openai_transcription import read_transcription, transcription_parameters
 from .recognition import Recognition
 from .segment_stt import SegmentSTTService, Utterance
 from .stt_service import SAMPLE_RATE_HZ
+
+logger = logging.getLogger(__name__)
 
 _MOST_BYTES: Final = 25 * 1024 * 1024
 """OpenAI takes no larger file: 13 minutes of speech."""
@@ -40,6 +44,7 @@ class OpenAiSttProvider:
     ) -> None:
         self.client = OpenAiClient(endpoint, Stage.STT, timeout_s)
         self._language = language
+        self._no_logprobs = False
 
     def describe(self) -> str:
         endpoint = self.client.endpoint
@@ -71,17 +76,7 @@ class OpenAiSttProvider:
                 ErrorCategory.INVALID_REQUEST,
                 f"{endpoint.label} takes at most 13 minutes of speech at once.",
             )
-        parameters: dict[str, Any] = {
-            "model": endpoint.model,
-            "file": ("speech.wav", file, "audio/wav"),
-        }
-        if self.takes_hints:
-            parameters |= transcription_parameters(endpoint.model, utterance)
-
-        async def request(sdk: AsyncOpenAI) -> Any:
-            return await sdk.audio.transcriptions.create(**parameters)
-
-        answer = await self.client.answer(request)
+        answer = await self._answer(file, utterance)
         try:
             return read_transcription(answer)
         except (ValueError, TypeError, AttributeError) as error:
@@ -90,6 +85,37 @@ class OpenAiSttProvider:
                 ErrorCategory.SERVER,
                 f"{endpoint.label} sent an answer that cannot be read.",
             ) from error
+
+    async def _answer(self, file: bytes, utterance: Utterance) -> Any:
+        """The server's answer; log probabilities that it refuses to give are not asked again."""
+        if self._no_logprobs:
+            utterance = replace(utterance, logprobs=False)
+        extras = self._extras(utterance)
+        try:
+            return await self._request(file, extras)
+        except ProviderError as error:
+            fewer = self._extras(replace(utterance, logprobs=False))
+            if error.category is not ErrorCategory.INVALID_REQUEST or fewer == extras:
+                raise
+        answer = await self._request(file, fewer)
+        self._no_logprobs = True
+        logger.warning("%s gives no log probabilities", self.client.endpoint.label)
+        return answer
+
+    def _extras(self, utterance: Utterance) -> dict[str, Any]:
+        """What goes with file and model."""
+        if not self.takes_hints:
+            return {}
+        return transcription_parameters(self.client.endpoint, utterance)
+
+    async def _request(self, file: bytes, extras: dict[str, Any]) -> Any:
+        sound = ("speech.wav", file, "audio/wav")
+        model = self.client.endpoint.model
+
+        async def request(sdk: AsyncOpenAI) -> Any:
+            return await sdk.audio.transcriptions.create(model=model, file=sound, **extras)
+
+        return await self.client.answer(request)
 
 
 class SiliconFlowSttProvider(OpenAiSttProvider):

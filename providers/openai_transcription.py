@@ -8,6 +8,7 @@ from typing import Any, Final
 from core.messages import Passage
 from protocol import TokenLogprob
 
+from .endpoint import Endpoint
 from .recognition import Recognition, along
 from .segment_stt import Utterance
 
@@ -19,8 +20,12 @@ _SEGMENT_LOGPROBS: Final = "whisper"
 """In the names of models whose servers know `verbose_json`, whoever runs them."""
 
 
-def transcription_parameters(model: str, utterance: Utterance) -> dict[str, Any]:
+def transcription_parameters(endpoint: Endpoint, utterance: Utterance) -> dict[str, Any]:
     """What goes with file and model: hints that the model takes, and what is wanted of it."""
+    model = endpoint.model
+    if endpoint.is_siliconflow:
+        # Its API has file and model and nothing else, whichever provider is led there.
+        return {}
     if _DIARISING in model:
         # It takes no prompt and gives no log probabilities; without `chunking_strategy` it
         # refuses more than 30 s.

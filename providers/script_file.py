@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from protocol import ConfigError
@@ -89,6 +89,8 @@ def _describe(problem: ErrorDetails, content: dict[str, Any], root: yaml.Node | 
     if problem["type"] == "too_short" and found:
         return None  # Its members are wrong, each told on its own; pydantic counts what is left.
     message = _WORDING.get(problem["type"]) or problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "extra_forbidden" and (known := _known_keys(problem["loc"])):
+        message += f"; there are: {', '.join(known)}"
     if isinstance(problem.get("input"), bool) and "string" in message:
         message += " (YAML reads yes, no, on and off as true and false: put them in quotes)"
     where = [f"line {_line(root, path)}"]
@@ -96,6 +98,26 @@ def _describe(problem: ErrorDetails, content: dict[str, Any], root: yaml.Node | 
         where.append(_rule_name(content, path[1]))
     shown = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
     return f"{', '.join(where)}, {shown.lstrip('.') or 'script'}: {message}"
+
+
+def _known_keys(loc: Sequence[int | str]) -> list[str]:
+    """The keys that are known where the last step of `loc` stands."""
+    models: list[type[BaseModel]] = [Script]
+    for step in loc[:-1]:
+        if not isinstance(step, str):
+            continue
+        tagged = [model for model in models if step in model.model_fields and step in ACTIONS]
+        fields = [model.model_fields[step] for model in models if step in model.model_fields]
+        # The step of a union's tag stays among the models of the step before.
+        models = tagged or [model for each in fields for model in _models(each.annotation)]
+    return list(dict.fromkeys(key for model in models for key in model.model_fields))
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    """The models that an annotation is made of."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _models(part)]
 
 
 def _yaml_path(loc: Sequence[int | str], content: Any) -> tuple[list[int | str], Any]:

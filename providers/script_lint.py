@@ -61,7 +61,8 @@ def _hidden(script: Script) -> Iterator[str]:
     for index, rule in enumerate(script.rules):
         for earlier in script.rules[:index]:
             if _hides(earlier, rule):
-                yield f"rule {rule.id!r}: never reached, rule {earlier.id!r} matches before it"
+                other = f"rule {earlier.id!r}" if earlier.id != rule.id else "the earlier one"
+                yield f"rule {rule.id!r}: never reached, {other} matches before it"
                 break
 
 

@@ -179,9 +179,11 @@ class VendorSocket:
             body = _parsed(error.response.body)
             raise vendor.refusal(error.response.status_code, body) from error
         except (OSError, InvalidHandshake, InvalidURI, EOFError) as error:
+            # Without user name and password, should the URL have them.
+            host = urlsplit(url).netloc.rpartition("@")[2]
             raise vendor.failure(
                 ErrorCategory.CONNECTIVITY,
-                f"could not be reached at {urlsplit(url).netloc}: check {vendor.url_variable}",
+                f"could not be reached at {host}: check {vendor.url_variable}",
             ) from error
         return cls(vendor, connection)
 

@@ -22,6 +22,7 @@ import main
 from command_line import banner
 from config import VARIABLES, Settings
 from protocol import ConfigError, ErrorCategory, ProviderError, Stage
+from server_logs import configure_logging
 from tests.clients.certificate import write_certificate
 from tests.live import FakeEngines, FakeSession, live_server, server_settings
 
@@ -157,6 +158,14 @@ def test_keys_in_urls_do_not_reach_the_server_s_log(caplog: pytest.LogCaptureFix
             logging.getLogger(name).info('"WebSocket %s" %d', "/?model=m&api-key=sk-x1&v=2", 101)
     assert "sk-x1" not in caplog.text
     assert caplog.text.count("/?model=m&api-key=***&v=2") == 2
+
+
+def test_no_password_of_a_vendor_s_url_reaches_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    configure_logging(debug=False)
+    url = httpx.URL("http://me:very-secret@models.example/v1")
+    logging.getLogger("httpx2").warning('HTTP Request: %s "%d"', url, 200)
+    assert 'HTTP Request: http://***@models.example/v1 "200"' in caplog.text
+    assert "very-secret" not in caplog.text
 
 
 def test_the_server_s_log_never_shows_frames() -> None:

@@ -7,6 +7,7 @@ import base64
 import html
 import json
 import re
+import subprocess
 import sys
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -356,6 +357,26 @@ async def test_refused_key_is_told_and_not_tried_again(server: ScriptedServer) -
         await pilot.press("k")
         assert "recording" not in screen(pilot)
     assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(("code", "hint"), [(3000, "--api-key"), (4000, "--model")])
+async def test_a_session_refused_for_good_is_not_tried_again(
+    server: ScriptedServer, code: int, hint: str
+) -> None:
+    async with running(server.url) as pilot:
+        await server.hang_up(code)
+        await until_shown(pilot, "not connected", hint)
+    assert len(server.requests) == 1
+
+
+def test_without_a_terminal_it_ends_and_says_what_to_use() -> None:
+    program = Path(push_to_talk_app.__file__)
+    command = [sys.executable, str(program), "--input", str(HELLO_CLIP)]
+    ended = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60
+    )
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert "test_client.py --audio" in ended.stderr
 
 
 async def test_busy_server_is_asked_again(server: ScriptedServer) -> None:

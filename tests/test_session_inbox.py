@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 
 from session_inbox import Inbox
 
@@ -63,3 +64,19 @@ async def test_idle_is_when_a_message_of_the_client_would_be_the_next() -> None:
         assert not inbox.idle
         assert await inbox.next() == "m"
         assert inbox.idle
+
+
+async def test_what_comes_after_the_end_is_taken_and_read_by_nobody() -> None:
+    class Owner:
+        def __init__(self) -> None:
+            self.inbox: Inbox[str, str] = Inbox(lambda: self is not None)
+
+    owner = Owner()
+    inbox, freed = owner.inbox, weakref.ref(owner)
+    assert inbox.idle
+    inbox.close()
+    del owner
+    assert freed() is None
+    inbox.put_engine("late")
+    inbox.put_urgent("later")
+    assert not inbox.idle

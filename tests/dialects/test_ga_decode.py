@@ -569,6 +569,24 @@ ERROR_ROWS: list[tuple[dict[str, Any], str, str, str | None]] = [
         "item.content[0].image_url",
     ),
     (
+        _user({"type": "input_image", "image_url": "data:image/png;base64,"}),
+        "invalid_value",
+        "Invalid 'image_url'. Expected a base64 data URI of a png, jpeg, webp or gif image.",
+        "item.content[0].image_url",
+    ),
+    (
+        _user({"type": "input_image", "image_url": "data:image/png;base64,@@@@"}),
+        "invalid_value",
+        "Invalid 'image_url'. Expected a base64 data URI of a png, jpeg, webp or gif image.",
+        "item.content[0].image_url",
+    ),
+    (
+        _user({"type": "input_image", "image_url": "data:image/png;base64,AAAAA"}),
+        "invalid_value",
+        "Invalid 'image_url'. Expected a base64 data URI of a png, jpeg, webp or gif image.",
+        "item.content[0].image_url",
+    ),
+    (
         _user({"type": "input_image", "image_url": PIXEL + "A" * (MAX_IMAGE_BYTES * 4 // 3)}),
         "invalid_value",
         "Invalid 'image_url'. Expected an image of at most 10 MiB.",

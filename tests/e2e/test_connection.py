@@ -206,6 +206,7 @@ async def test_a_session_has_an_end() -> None:
     async with run_gateway(session={"max_session_s": 1}) as gateway, gateway.connect() as client:
         error = (await client.wait_for("error"))["error"]
         assert error["code"] == "session_expired"
+        assert error["message"] == "Your session hit the maximum duration of 1 seconds."
         assert await client.wait_closed() == (1001, error["message"])
 
 

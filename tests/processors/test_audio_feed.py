@@ -16,6 +16,7 @@ from pipecat.frames.frames import (
     VADUserStoppedSpeakingFrame,
 )
 
+from audio_utils import float32_to_pcm16
 from core.messages import (
     CloseSegment,
     ConfigureVad,
@@ -26,7 +27,6 @@ from core.messages import (
     VadSpeechStarted,
     VadSpeechStopped,
 )
-from audio_utils import float32_to_pcm16
 from processors.audio_feed import AudioFeed
 from processors.decimator import Decimator
 from processors.vad_engine import VadEngine
@@ -171,8 +171,10 @@ async def test_the_words_so_far_are_asked_for_behind_the_audio_they_are_in() -> 
     feed = Feed(FakeVadEngine())
     async with feed.running():
         for command in (
-            OpenSegment("a", b""),
-            FeedAudio(tone(300)),
+            FeedAudio(tone(240)),
+            OpenSegment("a", tone(240)),
+            # Less than a frame.
+            FeedAudio(tone(60)),
             SettleSegment("a", 300 * MS),
             SettleSegment("not open", 300 * MS),
             FeedAudio(silence(200)),

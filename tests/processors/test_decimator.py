@@ -93,6 +93,14 @@ def test_the_sound_stays_where_it_was(hz: int) -> None:
     np.testing.assert_allclose(heard, expected, atol=1e-3)
 
 
+def test_every_coefficient_is_whole_so_that_every_sum_is_exact() -> None:
+    pulses = np.zeros(400, "<i2")
+    pulses[[100, 200, 300]] = 1
+    counts = decimated(pulses.tobytes()) * 2.0**35
+    assert np.count_nonzero(counts) > 60
+    np.testing.assert_array_equal(counts, np.rint(counts))
+
+
 def test_full_scale_is_kept() -> None:
     loudest = np.full(SECOND, -32_768, "<i2").tobytes()
     assert decimated(loudest)[100:-100].min() == -1.0

@@ -112,6 +112,16 @@ def test_windows_do_not_depend_on_the_portions(sizes: list[int]) -> None:
     assert queue.samples == whole.size - len(taken) * WINDOW_SAMPLES
 
 
+def test_a_window_may_follow_on_silence() -> None:
+    queue = WindowQueue(2)
+    window = np.empty(5, np.float32)
+    queue.put(np.arange(1, 8, dtype=np.float32))
+    queue.take(window)
+    queue.forget_context()
+    queue.take(window)
+    assert window.tolist() == [0, 0, 4, 5, 6]
+
+
 async def test_each_window_carries_the_end_of_the_one_before(
     engine: VadEngine, model: LevelModel
 ) -> None:

@@ -21,12 +21,13 @@ from pipecat.frames.frames import (
 from pydantic import SecretStr
 
 from core.messages import Passage
-from protocol import ConfigError, ErrorCategory, Stage, TokenLogprob
+from protocol import ConfigError, ErrorCategory, ProviderError, Stage, TokenLogprob
 from providers.deepgram_stream import Question, Segment
 from providers.deepgram_stt import Deadlines, DeepgramProvider
-from providers.deepgram_wire import Heard, Transcript
+from providers.deepgram_wire import DEEPGRAM, Heard, Transcript
 from providers.frames import SettledFrame, SettleFrame, StageFailedFrame
 from providers.recognition import Recognition
+from providers.vendor_socket import VendorSocket
 from tests.doubles import (
     HANG,
     MALFORMED,
@@ -343,6 +344,13 @@ async def test_a_segment_opened_over_an_open_one_drops_it() -> None:
         await line.until(lambda: answers(line))
         assert texts(line) == ["hello there"]
         assert sent_audio(double) == ONE_SECOND * 2
+
+
+async def test_no_password_of_its_url_is_told() -> None:
+    url = "ws://me:very-secret@127.0.0.1:9"
+    with pytest.raises(ProviderError, match=r"could not be reached at 127\.0\.0\.1:9:") as told:
+        await VendorSocket.connect(DEEPGRAM, url, {}, timeout_s=5, tls=None)
+    assert "secret" not in str(told.value)
 
 
 FAILURES = [

@@ -21,8 +21,8 @@ from providers.script_file import parse_script
 from service_providers import Engines
 from tests.doubles import HANG, RESET, Double, Mode, running_double, status
 from tests.doubles.edge import redirected
-from tests.e2e.gateway import Gateway, speech
 from tests.doubles.openai_api import chat_chunk
+from tests.e2e.gateway import Gateway, speech
 from tests.e2e.wire import AUDIO, MANUAL, TEXT, ask, begin, configure, ended, respond
 from tests.harness import running_server
 from tests.providers.endpoints import KEY
@@ -167,11 +167,11 @@ async def test_what_was_said_is_not_said_again() -> None:
         assert lab.double.requests("/speech")[-1].provider == "siliconflow"
 
 
-@pytest.mark.parametrize("mode", [Mode("midcut", after=3), Mode("stall", after=3)])
+@pytest.mark.parametrize("mode", [Mode("midcut", after=2), Mode("stall", after=2)])
 async def test_a_reply_that_breaks_off_before_its_first_sound_comes_from_the_backup(
     mode: Mode,
 ) -> None:
-    # Three chunks: the role and two words, of which no clause can be made yet.
+    # The role and a word, of which no clause can be made yet.
     async with (
         running_lab("llm", LLM_STALL_TIMEOUT_MS="400") as lab,
         lab.gateway.connect("ga") as client,
@@ -314,6 +314,8 @@ def test_settings_name_backups() -> None:
     # What auto takes already is no backup of itself.
     assert "backup" not in stt
     assert "; backup: tone" in tts
+    # What a refusal and `/ready` call the two.
+    assert engines.tts.name == "espeak,tone"
 
 
 # --- every kind of service inside -------------------------------------------------------------

@@ -22,9 +22,11 @@ from core.messages import Passage
 from protocol import ErrorCategory, Stage, TokenLogprob
 from providers.frames import StageFailedFrame
 from providers.openai_stt import OpenAiSttProvider, SiliconFlowSttProvider
+from providers.openai_transcription import transcription_parameters
 from providers.recognition import Recognition
+from providers.segment_stt import Utterance
 from tests.doubles import HANG, MALFORMED, MIDCUT, RESET, Double, Mode, raw, running_double, status
-from tests.providers.endpoints import KEY, PATIENCE_S, STALL_S, deadline_s, endpoint
+from tests.providers.endpoints import KEY, PATIENCE_S, STALL_S, at, deadline_s, endpoint
 from tests.providers.service_line import ServiceLine, running
 
 PROVIDERS: dict[str, type[OpenAiSttProvider]] = {
@@ -124,6 +126,37 @@ async def test_siliconflow_gets_file_and_model_only(double: Double) -> None:
     async with session(double, "siliconflow", language="zh") as line:
         assert await transcribe(line, segment(SECOND, prompt="names")) == ["hello there"]
     assert double.log[0].body.keys() == {"file", "model"}
+
+
+@pytest.mark.parametrize("host", ["api.siliconflow.cn", "api.siliconflow.com"])
+def test_siliconflow_s_address_gets_no_more_whichever_provider_is_led_there(host: str) -> None:
+    where = at(f"https://{host}/v1", "openai_whisper", "openai/whisper-large-v3")
+    utterance = Utterance(SECOND, "zh-CN", "names", logprobs=True)
+    assert transcription_parameters(where, utterance) == {}
+    other = at(f"https://{host}.example/v1", "openai_whisper", "openai/whisper-large-v3")
+    assert transcription_parameters(other, utterance).keys() == {
+        *("language", "prompt", "response_format")
+    }
+
+
+async def test_log_probabilities_that_a_server_refuses_are_not_asked_again(double: Double) -> None:
+    double.once("openai_whisper", status(400))
+    async with session(double) as line:
+        turns = [segment(SECOND, language="en", logprobs=True)] * 2
+        assert await transcribe(line, *turns) == ["hello there", "hello there"]
+    asked = ["response_format" in request.body for request in double.log]
+    assert asked == [True, False, False]
+    assert all(request.body["language"] == "en" for request in double.log)
+
+
+async def test_a_request_that_is_refused_for_another_reason_says_nothing_of_them(
+    double: Double,
+) -> None:
+    double.once("openai_whisper", status(400), status(400))
+    async with session(double) as line:
+        turns = [segment(SECOND, logprobs=True)] * 2
+        assert await transcribe(line, *turns) == [C.INVALID_REQUEST, "hello there"]
+    assert "response_format" in double.log[-1].body
 
 
 TOKENS = (TokenLogprob("hello", -0.5, b"hello"), TokenLogprob(" there", -0.5, b" there"))

@@ -102,6 +102,16 @@ async def test_a_handler_decides_the_reply(server: Weather, user: str, outcome: 
     await app.close()
 
 
+async def test_a_bug_of_a_handler_is_in_the_log_with_its_traceback(
+    server: Weather, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = await App.open(server)
+    await app.type("bug")
+    await app.close()
+    assert "handle_response_create raised" in caplog.text
+    assert "RuntimeError: a secret detail" in caplog.text
+
+
 async def test_a_handler_sees_the_whole_request(server: Weather) -> None:
     app = await App.open(server)
     await app.type("first")
@@ -232,6 +242,7 @@ async def test_faults_are_set_shown_and_taken_back_over_http(server: Weather) ->
         ({"stage": "ws", "kind": "slow", "delay_ms": 60_000}, "delay_ms of stage ws may be 25000"),
         ({"stage": "ws", "kind": "disconnect", "close_code": 1006}, "1006 cannot be sent"),
         ({"stage": "llm", "kind": "error", "count": 0}, "count"),
+        ({"stage": "llm", "kind": "slow", "delay": 5}, "delay: there is no such field, only stage"),
         ([], "should be an object"),
     ],
 )

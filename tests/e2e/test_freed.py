@@ -1,0 +1,114 @@
+"""A session that has ended is freed at once: nothing of it waits for the garbage collector."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+from pipecat.utils.base_object import BaseObject
+
+from core.machine import Machine
+from pipeline_manager import PipelineManager
+from processors.audio_feed import AudioFeed
+from processors.lane import Lane
+from protocol import Stage
+from providers.failover_llm import FailoverLlmProvider
+from providers.failover_stt import FailoverSttProvider
+from providers.failover_tts import FailoverTtsProvider
+from providers.scripted_llm import ScriptedLlmProvider
+from providers.scripted_stt import ScriptedSttProvider
+from providers.tone_tts import ToneProvider
+from realtime_session import RealtimeSession
+from tests.e2e.gateway import SCRIPT, Gateway, run_gateway, speech
+from tests.e2e.wire import MANUAL, ask, begin, configure, named
+from tests.harness import BYTES_PER_MS
+from transport import Connection
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+SESSIONS = 3
+VAD: dict[str, Any] = {"turn_detection": {"type": "server_vad"}}
+PARTS = (RealtimeSession, Connection, Machine, PipelineManager, AudioFeed, Lane, BaseObject)
+"""What holds the rest of a session; `BaseObject` is all that Pipecat makes pipelines of."""
+
+
+@pytest.fixture
+def without_collector() -> Generator[None]:
+    """No collection, but for those that are asked for."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def parts() -> list[object]:
+    """All parts of sessions in this process."""
+    return [found for found in gc.get_objects() if issubclass(type(found), PARTS)]
+
+
+async def live(gateway: Gateway, doing: str) -> None:
+    """One session from its beginning to its end."""
+    async with gateway.connect() as client:
+        match doing:
+            case "nothing":
+                await client.close()
+            case "conversation":
+                await configure(client, **VAD)
+                await client.speak(speech("hello"), realtime=False)
+                await client.collect_response()
+                await configure(client, **MANUAL)
+                await ask(client, "and more")
+            case "speaking":
+                await configure(client, **VAD)
+                await client.append_fast(bytes(200 * BYTES_PER_MS) + speech("hello")[:40_000])
+                await client.wait_for("input_audio_buffer.speech_started")
+                await client.cut()
+            case "story":
+                await configure(client, **MANUAL)
+                await begin(client, doing)
+                await client.wait_for(named("ga", "response.output_audio.delta"))
+                await client.cut()
+            case _:
+                await configure(client, **MANUAL)
+                await begin(client, doing, conversation="none")
+                await client.close(complete=False)
+
+
+@pytest.mark.usefixtures("without_collector")
+@pytest.mark.parametrize("doing", ["nothing", "conversation", "speaking", "story", "hang", "error"])
+async def test_nothing_of_a_session_outlives_it(gateway: Gateway, doing: str) -> None:
+    await nothing_stays(gateway, doing)
+
+
+@pytest.mark.usefixtures("without_collector")
+async def test_nothing_of_a_session_with_backup_engines_outlives_it() -> None:
+    ears = tuple(
+        ScriptedSttProvider(SCRIPT.transcripts, SCRIPT.latency, SCRIPT.seed) for _ in range(2)
+    )
+    models = (ScriptedLlmProvider(SCRIPT), ScriptedLlmProvider(SCRIPT))
+    voices = (ToneProvider(), ToneProvider())
+    async with run_gateway(
+        stt=FailoverSttProvider(Stage.STT, ears, deadline_s=1.0),
+        llm=FailoverLlmProvider(Stage.LLM, models, deadline_s=1.0),
+        tts=FailoverTtsProvider(Stage.TTS, voices, deadline_s=1.0),
+    ) as gateway:
+        await nothing_stays(gateway, "conversation")
+
+
+async def nothing_stays(gateway: Gateway, doing: str) -> None:
+    # As long as somebody is connected, the gateway itself asks for no collection.
+    async with gateway.connect():
+        await gateway.active_sessions()
+        before = parts()
+        for _ in range(SESSIONS):
+            await live(gateway, doing)
+        async with asyncio.timeout(10):
+            # Only the outside can be asked: there is no event to wait for.
+            while await gateway.active_sessions() > 1:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        await asyncio.sleep(0.05)
+        known = {id(part) for part in before}
+        assert [type(part).__name__ for part in parts() if id(part) not in known] == []
