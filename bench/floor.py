@@ -10,13 +10,12 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
 
-import numpy as np
 import orjson
 import pybase64
-import soxr
 from fastapi import WebSocket
 from starlette.websockets import WebSocketDisconnect
 
+from processors.decimator import Decimator
 from processors.vad_engine import VadEngine
 from processors.vad_model import SileroModel
 
@@ -58,12 +57,11 @@ async def _listen(
     on_stop: Callable[[int], None],
 ) -> None:
     stream = engine.open(on_start, on_stop)
-    resampler = soxr.ResampleStream(24_000, 16_000, 1, dtype="float32", quality="HQ")
+    decimator = Decimator()
     try:
         while True:
             event = orjson.loads(await websocket.receive_text())
-            pcm = np.frombuffer(pybase64.b64decode(event["audio"]), np.int16)
-            samples = resampler.resample_chunk(pcm.astype(np.float32) * np.float32(1 / 32768))
+            samples = decimator.process(pybase64.b64decode(event["audio"]))
             if samples.size:
                 stream.feed(samples)
     except WebSocketDisconnect:

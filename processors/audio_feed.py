@@ -33,8 +33,8 @@ AudioCommand = ConfigureVad | FeedAudio | OpenSegment | SettleSegment | CloseSeg
 
 # Resampling a second takes 0.1 ms. A client may append five minutes in one event.
 _SLICE_BYTES: Final = SAMPLE_RATE_HZ * 2
-# 100 ms. A frame costs the recogniser's pipeline several task switches, however short it is. What is
-# not enough for one is heard with the next, or at once when the words are asked for.
+# 100 ms. A frame costs the recogniser's pipeline several task switches, however short it is. What
+# is not enough for one is heard with the next, or at once when the words are asked for.
 _FRAME_BYTES: Final = SAMPLE_RATE_HZ * 2 // 10
 
 
@@ -82,18 +82,19 @@ class AudioFeed:
     def put(self, command: AudioCommand) -> None:
         """Take a command; it is carried out in its turn, at once where nothing has to wait."""
         if isinstance(command, FeedAudio):
-            if self._nothing_waits and len(command.pcm) <= _SLICE_BYTES:
-                self._fed_samples += len(command.pcm) // 2
-                self._ear.hear(command.pcm)
+            if self._may_hear_now and len(command.pcm) <= _SLICE_BYTES:
+                self._hear(command.pcm)
+                if self._segment is not None and self._ready(self._segment) >= _FRAME_BYTES:
+                    self._arrival.set()
                 return
             self._waiting_bytes += len(command.pcm)
         self._waiting.append(command)
         self._arrival.set()
 
     @property
-    def _nothing_waits(self) -> bool:
-        """Whether audio can go straight to turn detection, as nearly all of a silence does."""
-        return self._at_rest and not self._waiting and self._segment is None and self._ear.keeps_up
+    def _may_hear_now(self) -> bool:
+        """Whether audio can go straight to turn detection: nothing is before it."""
+        return self._at_rest and not self._waiting and self._ear.keeps_up
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -105,6 +106,8 @@ class AudioFeed:
                 self._arrival.clear()
                 while self._waiting:
                     await self._carry_out(self._waiting.popleft())
+                if self._segment is not None:
+                    await self._give(self._segment)
         finally:
             self._ear.close()
 
@@ -119,7 +122,7 @@ class AudioFeed:
                 await self._open(command)
             case SettleSegment():
                 if (segment := self._named(command.item_id)) is not None:
-                    await self._give(segment, command.sample, least_bytes=1)
+                    await self._give_until(segment, command.sample)
                     await self._to_recogniser(SettleFrame(command.sample))
             case CloseSegment():
                 if (segment := self._named(command.item_id)) is not None:
@@ -147,14 +150,17 @@ class AudioFeed:
             size += len(successor.pcm)
         return pcm if len(chunks) == 1 else b"".join(chunks)
 
-    async def _feed(self, pcm: bytes) -> None:
+    def _hear(self, pcm: bytes) -> None:
         self._fed_samples += len(pcm) // 2
         if self._segment is not None:
             self._segment.put(pcm)
         self._ear.hear(pcm)
+
+    async def _feed(self, pcm: bytes) -> None:
+        self._hear(pcm)
         await self._ear.keep_up()
         if self._segment is not None:
-            await self._give(self._segment, self._ear.settled_sample)
+            await self._give(self._segment)
         was_behind = self.behind
         self._waiting_bytes -= len(pcm)
         if was_behind and not self.behind:
@@ -180,28 +186,37 @@ class AudioFeed:
         }
         await self._to_recogniser(frame)
         self._ear.turn_taken(segment.position)
-        await self._give(segment, self._ear.settled_sample)
+        await self._give(segment)
 
-    async def _give(
-        self, segment: _Segment, until: int | None, least_bytes: int = _FRAME_BYTES
-    ) -> None:
-        """Let the recogniser hear what the segment holds up to a position; None means all.
+    def _ready(self, segment: _Segment) -> int:
+        """How many bytes the recogniser may hear: it is known whose turn they belong to."""
+        settled = self._ear.settled_sample - segment.position
+        return min(segment.held_bytes, 2 * settled)
 
-        What is less than `least_bytes` stays until there is more.
-        """
-        ready = segment.held_bytes
-        if until is not None:
-            ready = min(ready, 2 * (until - segment.position))
-        while ready >= least_bytes:
-            pcm = segment.take(min(ready, _SLICE_BYTES))
-            ready -= len(pcm)
+    async def _give(self, segment: _Segment) -> None:
+        """Let the recogniser hear what is ready, if that is enough to be worth a frame."""
+        ready = self._ready(segment)
+        if ready >= _FRAME_BYTES:
+            await self._give_bytes(segment, ready)
+
+    async def _give_until(self, segment: _Segment, end: int | None) -> None:
+        """Let the recogniser hear all that the segment holds up to a position; None means all."""
+        held = segment.held_bytes
+        await self._give_bytes(
+            segment, held if end is None else min(held, 2 * (end - segment.position))
+        )
+
+    async def _give_bytes(self, segment: _Segment, size_bytes: int) -> None:
+        while size_bytes > 0:
+            pcm = segment.take(min(size_bytes, _SLICE_BYTES))
+            size_bytes -= len(pcm)
             await self._transcribe(segment.decimator.process(pcm))
             await asyncio.sleep(0)
 
     async def _close(
         self, segment: _Segment, end: int | None, settled_at: int | None = None
     ) -> None:
-        await self._give(segment, end, least_bytes=1)
+        await self._give_until(segment, end)
         self._segment = None
         self._ear.turn_taken(segment.position)
         await self._transcribe(segment.decimator.flush())

@@ -69,17 +69,20 @@ class UtteranceSTTService(TurnSTTService[SegmentT]):
 
     async def recognise(self, segment: SegmentT) -> Recognition | None:
         seen: int | None = None
-        settled: Recognition | None = None
+        settled: Recognition | ProviderError | None = None
         while (pause := await segment.next_pause(seen)) is not None:
             seen, settled = pause, await self._ahead(segment, pause)
         if segment.dropped:
             return None
-        if settled is not None and segment.pause == seen:
-            return settled
-        return await self.transcribe(segment)
+        if settled is None or segment.pause != seen:
+            return await self.transcribe(segment)
+        if isinstance(settled, ProviderError):
+            # The same audio again would take the same deadline again.
+            raise settled
+        return settled
 
-    async def _ahead(self, segment: SegmentT, pause: int) -> Recognition | None:
-        """Answer a pause; None when it came to nothing, or speech went on meanwhile."""
+    async def _ahead(self, segment: SegmentT, pause: int) -> Recognition | ProviderError | None:
+        """Answer a pause; None when speech went on meanwhile, the error when it cannot be."""
         work = asyncio.create_task(self.transcribe(segment), name="words so far")
         gone_on = asyncio.create_task(
             segment.until(lambda: segment.pause != pause or segment.dropped), name="speech goes on"
@@ -91,7 +94,7 @@ class UtteranceSTTService(TurnSTTService[SegmentT]):
             heard = work.result()
         except ProviderError as error:
             logger.info("words ahead of the end of a turn: %s", error.message)
-            return None
+            return error
         finally:
             work.cancel()
             gone_on.cancel()

@@ -170,6 +170,10 @@ class RunsBook:
 
     def done(self, view: p.ResponseView) -> None:
         """Take the end of a response."""
+        if self.draft == view.id:
+            assert view.status in ("completed", "incomplete"), "I14: a draft outlives its response"
+            # Taken over, though it had nothing to say.
+            self._of[view.id], self.draft = view.id, None
         run_id = self._of.get(view.id)
         if view.status == "cancelled" and run_id is not None:
             assert run_id not in self._live, "I7: done before StopResponse"

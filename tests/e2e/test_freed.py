@@ -85,16 +85,13 @@ async def test_nothing_of_a_session_outlives_it(gateway: Gateway, doing: str) ->
 
 @pytest.mark.usefixtures("without_collector")
 async def test_nothing_of_a_session_with_backup_engines_outlives_it() -> None:
-    ears = tuple(
-        ScriptedSttProvider(SCRIPT.transcripts, SCRIPT.latency, SCRIPT.seed) for _ in range(2)
-    )
-    models = (ScriptedLlmProvider(SCRIPT), ScriptedLlmProvider(SCRIPT))
-    voices = (ToneProvider(), ToneProvider())
-    async with run_gateway(
-        stt=FailoverSttProvider(Stage.STT, ears, deadline_s=1.0),
-        llm=FailoverLlmProvider(Stage.LLM, models, deadline_s=1.0),
-        tts=FailoverTtsProvider(Stage.TTS, voices, deadline_s=1.0),
-    ) as gateway:
+    ears = [ScriptedSttProvider(SCRIPT.transcripts, SCRIPT.latency, SCRIPT.seed) for _ in range(2)]
+    engines: dict[str, Any] = {
+        "stt": FailoverSttProvider(Stage.STT, ears, deadline_s=1.0),
+        "llm": FailoverLlmProvider(Stage.LLM, [ScriptedLlmProvider(SCRIPT)] * 2, deadline_s=1.0),
+        "tts": FailoverTtsProvider(Stage.TTS, [ToneProvider()] * 2, deadline_s=1.0),
+    }
+    async with run_gateway(**engines) as gateway:
         await nothing_stays(gateway, "conversation")
 
 

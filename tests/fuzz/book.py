@@ -1,4 +1,4 @@
-"""The invariants I1 to I11 of the architecture page, over what a session sends and commands.
+"""The invariants I1 to I11 and I14 of the architecture page, over what a session says and commands.
 
 The oracle judges JSON alone; here are the rules that need commands, samples or owners as well.
 """
@@ -9,11 +9,13 @@ import re
 
 import core.messages as m
 import protocol as p
+from tests.core.books import RunsBook
 from tests.fuzz.engines import tag_of
 
-Entry = p.ServerEvent | m.EngineCommand | m.McpCommand
+Entry = p.ServerEvent | m.EngineCommand | m.McpCommand | m.GenerationFailed
 
 _TAG = re.compile(r"resp_\d+")
+_CALL_TAG = re.compile(r"call_(\d+)_")
 
 
 class Book:
@@ -23,8 +25,7 @@ class Book:
         self._problems: list[str] = []
         self._live: dict[str, bool] = {}
         self._ended: set[str] = set()
-        self._started: set[str] = set()
-        self._stopped: set[str] = set()
+        self._runs = RunsBook()
         self._open_items: dict[str, str] = {}
         self._open_parts: dict[str, list[str]] = {}
         self._texts: dict[str, str] = {}
@@ -39,11 +40,22 @@ class Book:
     def take(self, entry: Entry) -> list[str]:
         """The rules that this event or command breaks."""
         self._commands(entry)
-        self._responses(entry)
-        self._outputs(entry)
+        try:
+            self._asked(entry)
+            self._responses(entry)
+            self._outputs(entry)
+        except AssertionError as broken:
+            self._problems.append(str(broken))
         self._input(entry)
         found, self._problems = self._problems, []
         return found
+
+    def settle(self) -> list[str]:
+        """The rules that are broken when all is quiet."""
+        draft = self._runs.draft
+        if draft is None or draft in self._live or self._speaking is not None:
+            return []
+        return [f"I14: {draft} is kept behind its turn"]
 
     def _say(self, rule: str, problem: str) -> None:
         self._problems.append(f"{rule}: {problem}")
@@ -56,14 +68,6 @@ class Book:
 
     def _commands(self, entry: Entry) -> None:
         match entry:
-            case m.StartResponse(response_id):
-                self._must(response_id in self._live, "I3", f"{response_id} started, not created")
-                self._must(response_id not in self._started, "I2", f"{response_id} started twice")
-                self._started.add(response_id)
-            case m.StopResponse(response_id):
-                self._must(response_id in self._started, "I7", f"{response_id} stopped unstarted")
-                self._must(response_id in self._live, "I7", f"{response_id} stopped after its done")
-                self._stopped.add(response_id)
             case m.OpenSegment(item_id):
                 self._must(self._segment is None, "segments", f"{item_id} opened in another")
                 self._must(item_id not in self._segments, "segments", f"{item_id} opened twice")
@@ -86,6 +90,21 @@ class Book:
 
     # --- responses --------------------------------------------------------------------------
 
+    def _asked(self, entry: Entry) -> None:
+        """What the engines are asked for: see `RunsBook`."""
+        match entry:
+            case m.StartResponse():
+                aside = {response for response, default in self._live.items() if not default}
+                self._runs.started(entry, set(self._live), aside)
+            case m.StopResponse():
+                self._runs.stopped(entry)
+            case m.GenerationFailed(run_id):
+                self._runs.failed(run_id)
+            case p.ResponseDone(view):
+                self._runs.done(view)
+            case _:
+                pass
+
     def _responses(self, entry: Entry) -> None:
         match entry:
             case p.ResponseCreated(view):
@@ -100,8 +119,6 @@ class Book:
                 self._ended.add(view.id)
                 mine = [item for item, owner in self._open_items.items() if owner == view.id]
                 self._must(not mine, "I4", f"{mine} open at response.done")
-                if view.status == "cancelled" and view.id in self._started:
-                    self._must(view.id in self._stopped, "I7", f"{view.id} done before its stop")
                 for item in view.output:
                     self._must(_text(item) == self._texts.get(item.id), "I11", f"{item.id} differs")
             case _:
@@ -114,6 +131,9 @@ class Book:
                 self._must(item.id not in self._texts, "I5", f"{item.id} used twice")
                 self._open_items[item.id] = response_id
                 self._texts[item.id] = ""
+                if isinstance(item, p.FunctionCall) and (made := _CALL_TAG.match(item.call_id)):
+                    mine = int(made[1]) == tag_of(self._runs.of(response_id))
+                    self._must(mine, "I6", f"{item.call_id} left as {response_id}'s")
             case p.OutputItemDone(response_id, _, item):
                 owner = self._open_items.pop(item.id, None)
                 self._must(owner == response_id, "I4", f"{item.id} of {owner} done, not open")
@@ -130,11 +150,11 @@ class Book:
                 self._owned(entry.response_id, entry.item_id)
                 self._must(entry.item_id in self._open_parts, "I5", f"delta of {entry.item_id}")
                 self._open_parts.setdefault(entry.item_id, []).append(entry.delta)
-                foreign = set(_TAG.findall(entry.delta)) - {entry.response_id}
+                foreign = set(_TAG.findall(entry.delta)) - {self._runs.of(entry.response_id)}
                 self._must(not foreign, "I6", f"text of {foreign} left as {entry.response_id}'s")
             case p.OutputAudioDelta():
                 self._owned(entry.response_id, entry.item_id)
-                tag = tag_of(entry.response_id).to_bytes(2, "little")
+                tag = tag_of(self._runs.of(entry.response_id)).to_bytes(2, "little")
                 mine = entry.audio[:2] == tag == entry.audio[-2:]
                 self._must(mine, "I6", f"foreign audio left as {entry.response_id}'s")
             case p.FunctionArgumentsDelta():

@@ -86,14 +86,14 @@ class FakePipeline:
     Args:
         emit: Takes their events.
         caught_up: Called when `behind` has become False.
-        watch: Told of every command.
+        watch: Told of every command, and of the responses that will get nothing more.
     """
 
     def __init__(
         self,
         emit: Emit,
         caught_up: Callable[[], None],
-        watch: Callable[[m.EngineCommand], None],
+        watch: Callable[[m.EngineCommand | m.GenerationFailed], None],
     ) -> None:
         self.behind = False
         self._emit = emit
@@ -101,13 +101,18 @@ class FakePipeline:
         self._watch = watch
         self._generation = 0
         self._listens = False
+        self._tells_pauses = False
         self._speaking = False
+        self._pausing = False
+        self._course: list[Callable[[random.Random], None]] = []
+        """What is left of a turn that takes its usual course."""
         self._heard_samples = 0
         self._vad_sample = 0
         self._open: str | None = None
         self._attempts: dict[str, int] = {}
         self._closed: deque[tuple[str, int]] = deque()
         self._old_segments: list[tuple[str, int]] = []
+        self._pauses: list[m.SettleSegment] = []
         self._replies: dict[str, deque[m.EngineEvent]] = {}
         self._stopped: list[str] = []
         self._flows = True
@@ -126,10 +131,11 @@ class FakePipeline:
     def execute(self, command: m.EngineCommand) -> None:
         self._watch(command)
         match command:
-            case m.ConfigureVad(generation, detection):
+            case m.ConfigureVad(generation, detection, pause_ms):
                 if generation != self._generation or detection is None:
-                    self._speaking = False
+                    self._speaking = self._pausing = False
                 self._generation, self._listens = generation, detection is not None
+                self._tells_pauses = pause_ms is not None
             case m.FeedAudio(pcm):
                 self._heard_samples += len(pcm) // 2
                 if self._listens and not self.behind:
@@ -138,6 +144,8 @@ class FakePipeline:
             case m.OpenSegment(item_id):
                 self._open = item_id
                 self._attempts[item_id] = command.attempt
+            case m.SettleSegment():
+                self._pauses.append(command)
             case m.CloseSegment(item_id):
                 self._open = None
                 self._closed.append((item_id, self._attempts[item_id]))
@@ -163,13 +171,21 @@ class FakePipeline:
 
     def move(self, rng: random.Random) -> None:
         """Do something of what there is to do."""
+        if self._course and rng.random() < 0.85:
+            self._course.pop(0)(rng)
+            return
+        if self._tells_pauses and not self._speaking and rng.random() < 0.2:
+            # Chance alone would seldom take a draft as far as its use.
+            pause = [self._vad, self._pause, self._tell_pause, self._reply]
+            self._course = [*pause, *rng.choice(([], [], pause[1:])), self._stop,
+                            self._transcribe, self._reply, self._reply]  # fmt: skip
         rng.choice((self._vad, self._transcribe, self._reply, self._reply, self._haunt))(rng)
 
     def finish(self) -> None:
         """Deliver all that is owed."""
         for response_id, events in list(self._replies.items()):
             while events:
-                self._emit(events.popleft())
+                self._make(events.popleft())
             self._replies.pop(response_id)
         while self._closed:
             item_id, attempt = self._closed.popleft()
@@ -179,12 +195,33 @@ class FakePipeline:
         if not self._listens or self._heard_samples == self._vad_sample:
             return
         self._vad_sample = rng.randint(self._vad_sample, self._heard_samples)
-        kind = m.VadSpeechStopped if self._speaking else m.VadSpeechStarted
-        self._speaking = not self._speaking
-        self._emit(kind(self._generation, self._vad_sample))
+        if not self._speaking:
+            self._speaking = True
+            self._emit(m.VadSpeechStarted(self._generation, self._vad_sample))
+        elif self._tells_pauses and rng.random() < 0.6:
+            self._pause(rng)
+        else:
+            self._stop(rng)
+
+    def _stop(self, rng: random.Random) -> None:
+        if self._speaking:
+            self._speaking = self._pausing = False
+            self._emit(m.VadSpeechStopped(self._generation, self._vad_sample))
+
+    def _pause(self, rng: random.Random) -> None:
+        """In the middle of a turn nobody speaks, or somebody goes on."""
+        if not self._speaking:
+            return
+        if self._pausing and rng.random() < 0.3:
+            self._emit(m.VadResumed(self._generation))
+        else:
+            self._emit(m.VadPaused(self._generation, self._vad_sample))
+        self._pausing = True
 
     def _transcribe(self, rng: random.Random) -> None:
-        if self._open is not None and rng.random() < 0.4:
+        if self._pauses and rng.random() < 0.2:
+            self._tell_pause(rng)
+        elif self._open is not None and rng.random() < 0.4:
             attempt = self._attempts[self._open]
             self._emit(m.TranscriptDelta(self._open, "so far ", attempt=attempt))
         elif self._closed:
@@ -202,6 +239,13 @@ class FakePipeline:
                 case _:
                     self._emit(m.TranscriptFinal(item_id, "hello", attempt=attempt))
 
+    def _tell_pause(self, rng: random.Random) -> None:
+        """The words of a pause; now and then of an old one, or of a turn that is over."""
+        if self._pauses:
+            pause = self._pauses[-1] if rng.random() < 0.8 else rng.choice(self._pauses[-3:])
+            text = rng.choice(("hello", "Hello!", "hello you", "hello you", ""))
+            self._emit(m.TranscriptTentative(pause.item_id, text, pause.sample))
+
     def _reply(self, rng: random.Random) -> None:
         talking = [reply for reply, events in self._replies.items() if events]
         if not talking:
@@ -210,9 +254,14 @@ class FakePipeline:
         events = self._replies[response_id]
         for _ in range(rng.choice((1, 2, 4, 40))):
             if events:
-                self._emit(events.popleft())
+                self._make(events.popleft())
         if not events:
             del self._replies[response_id]
+
+    def _make(self, event: m.EngineEvent) -> None:
+        if isinstance(event, m.GenerationFailed):
+            self._watch(event)
+        self._emit(event)
 
     def _haunt(self, rng: random.Random) -> None:
         """Say something that nobody waits for any more, as a race makes a pipeline do."""
@@ -229,7 +278,7 @@ class FakePipeline:
                 self._emit(m.ModelText(late, f"{late} was late. "))
                 self._emit(m.SpeechText(late, f"{late} was late. "))
                 self._emit(m.SpeechAudio(late, _sound(late, 40)))
-                self._emit(m.ToolCallStarted(late, "call_late", "f"))
+                self._emit(m.ToolCallStarted(late, f"call_{tag_of(late)}_late", "f"))
                 self._emit(m.GenerationEnded(late))
             case _:
                 self._emit(m.GenerationFailed("resp_0", _FAILURES[0]))

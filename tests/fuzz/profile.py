@@ -45,6 +45,7 @@ def draw(rng: random.Random, number: int) -> Profile:
         max_session_s=rng.choice((86_400, 86_400, 86_400, 3600, 60)),
         stt_timeout_ms=rng.choice((1000, 15_000)),
         generation_timeout_ms=rng.choice((2000, 30_000)),
+        speculative_turns=rng.random() < 0.75,
     )
     return Profile(
         dialect="beta" if number % 2 else "ga",

@@ -283,6 +283,7 @@ class Run:
         for entry in entries:
             problems += self._book.take(entry)
         if not over:
+            problems += self._book.settle()
             fed = sum(len(entry.pcm) // 2 for entry in entries if isinstance(entry, m.FeedAudio))
             problems += self._ledger.settle(fed)
         if self._socket.closed is not None and self._socket.closed[0] != 1001:

@@ -15,6 +15,8 @@ from tests.fuzz.values import audio
 _WAITS_S = (0.02, 0.1, 0.1, 0.5, 2.0, 6.0, 20.0)
 _SETTLING = ("session.update", "transcription_session.update")
 _SILENCE_BYTES = 150_000
+_SPEECH_BYTES = 24_000
+_MOVES_OF_A_TURN = 14
 _PATIENCE_S = 6.0
 
 
@@ -79,6 +81,8 @@ class Improvised:
                 return Wait(self._rng.choice(_WAITS_S))
             if chance < 0.41 and _may_speak_unasked(mirror):
                 self._planned = self._silence()
+            elif chance < 0.46 and _listens(mirror):
+                self._planned = self._turn()
         self._left -= 1
         if not self._told:
             self._told = True
@@ -89,6 +93,12 @@ class Improvised:
         """A user who says nothing for longer than the model waits."""
         frame = {"type": "input_audio_buffer.append", "audio": audio(self._rng, _SILENCE_BYTES)}
         return [Wait(_PATIENCE_S), Send(as_frame(self._rng, frame), valid=True), Wait(_PATIENCE_S)]
+
+    def _turn(self) -> list[Step]:
+        """A user who speaks, and leaves the engines alone with it."""
+        frame = {"type": "input_audio_buffer.append", "audio": audio(self._rng, _SPEECH_BYTES)}
+        moves = (Engines(self._rng.getrandbits(32)) for _ in range(_MOVES_OF_A_TURN))
+        return [Send(as_frame(self._rng, frame), valid=True), *moves]
 
     def _telling(self, author: Author, dialect: str) -> Send:
         """The first update of a client that speaks one dialect without saying so."""
@@ -131,6 +141,14 @@ class Improvised:
 
 def _may_speak_unasked(mirror: Mirror) -> bool:
     """Whether the session has an idle timeout, and nobody speaks."""
-    heard = mirror.session.get("audio", {}).get("input", {})
-    detection = heard.get("turn_detection") or {}
-    return bool(detection.get("idle_timeout_ms")) and mirror.announced is None
+    return bool(_detection(mirror).get("idle_timeout_ms")) and mirror.announced is None
+
+
+def _listens(mirror: Mirror) -> bool:
+    """Whether the session finds turns by itself, and nobody speaks."""
+    return bool(_detection(mirror)) and mirror.announced is None
+
+
+def _detection(mirror: Mirror) -> dict[str, Any]:
+    heard = mirror.session.get("audio", {}).get("input", mirror.session)
+    return heard.get("turn_detection") or {}
