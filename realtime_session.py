@@ -403,8 +403,14 @@ class RealtimeSession:
 
     def _note(self, event: object, now: float) -> None:
         self._clock.heard(event, now, self._machine.appended_samples)
-        if isinstance(event, m.GenerationFailed | m.TranscriptFailed):
-            self._observer.stage_failed(event.failure)
+        match event:
+            case m.GenerationFailed() if not self._machine.is_making(event.response_id):
+                # A draft, which is begun afresh if its turn is over, or what nobody waits for.
+                pass
+            case m.GenerationFailed() | m.TranscriptFailed():
+                self._observer.stage_failed(event.failure)
+            case _:
+                pass
 
     def _report(self, times: TurnTimes) -> None:
         """One line for each turn: where its time went, and what it cost."""

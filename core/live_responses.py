@@ -108,4 +108,7 @@ class LiveResponses:
 
     def queued_ms(self) -> float:
         """The most audio that one of them holds back for its pace."""
-        return max((response.pacer.queued_ms for response in self), default=0.0)
+        most = 0.0 if self.active is None else self.active.pacer.queued_ms
+        for response in self._aside.values():
+            most = max(most, response.pacer.queued_ms)
+        return most

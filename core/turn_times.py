@@ -92,6 +92,8 @@ class _Request:
 class _Reply:
     created_s: float
     item_id: str | None
+    run_id: str
+    """What the engines call it: another name where a draft of its own name was dropped."""
     first_output_s: float | None = None
 
 
@@ -106,6 +108,8 @@ class TurnClock:
     _turns: dict[str, _Turn] = field(default_factory=dict[str, _Turn])
     _requests: dict[str, _Request] = field(default_factory=dict[str, _Request])
     _replies: dict[str, _Reply] = field(default_factory=dict[str, _Reply])
+    _active: _Reply | None = None
+    """The reply of the conversation that is live."""
     _endpointing_s: float | None = None
     _unanswered: str | None = None
 
@@ -139,6 +143,8 @@ class TurnClock:
         """Note that the engines were asked for a response."""
         _bound(self._requests)
         self._requests[command.response_id] = _Request(now)
+        if self._active is not None and not command.out_of_band:
+            self._active.run_id = command.response_id
 
     def sent(self, event: ServerEvent, now: float) -> TurnTimes | None:
         """Note an event that goes to the client; at the end of a response, its times."""
@@ -150,10 +156,10 @@ class TurnClock:
                 self._unanswered = item_id
             case ResponseCreated(response):
                 _bound(self._replies)
-                item_id = None
+                self._replies[response.id] = reply = _Reply(now, None, response.id)
                 if response.conversation_id is not None:
-                    item_id, self._unanswered = self._unanswered, None
-                self._replies[response.id] = _Reply(now, item_id)
+                    reply.item_id, self._unanswered = self._unanswered, None
+                    self._active = reply
             case OutputTextDelta() | OutputAudioDelta():
                 self._first_output(event.response_id, now)
             case OutputItemAdded(item=FunctionCall() | McpCall()):
@@ -171,9 +177,11 @@ class TurnClock:
 
     def _report(self, response: ResponseView, now: float) -> TurnTimes | None:
         reply = self._replies.pop(response.id, None)
-        request = self._requests.pop(response.id, None)
         if reply is None:
             return None
+        if reply is self._active:
+            self._active = None
+        request = self._requests.pop(reply.run_id, None)
         turn = self._turns.pop(reply.item_id, None) if reply.item_id else None
         asked_s = reply.created_s
         if turn is not None:

@@ -319,8 +319,13 @@ def test_the_gateways_own_page_may_connect_unless_its_name_could_be_rebound(
 ) -> None:
     request = upgrade({"origin": origin, "host": host})
     assert handshake.origin_allowed(request, Settings()) is allowed
-    listed = server_settings(allowed_origins=(origin,))
-    assert handshake.origin_allowed(request, listed)
+
+
+@pytest.mark.parametrize("origin", ["http://a.example:8000", "https://voice.a.example"])
+def test_a_listed_name_may_connect(origin: str) -> None:
+    request = upgrade({"origin": origin, "host": "elsewhere.example"})
+    assert not handshake.origin_allowed(request, Settings())
+    assert handshake.origin_allowed(request, server_settings(allowed_origins=(origin,)))
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,7 @@ class LimitsBook:
         self._last: Output | None = None
         self._created: set[str] = set()
         self._started: set[str] = set()
+        self._drafts: set[str] = set()
 
     def check(self, output: Output) -> None:
         """Take the next output."""
@@ -106,10 +107,15 @@ class LimitsBook:
                 self._created.add(view.id)
             case m.StartResponse(response_id) if response_id in self._created:
                 self._started.add(response_id)
+            case m.StartResponse(response_id):
+                self._drafts.add(response_id)
+            case m.StopResponse(response_id):
+                self._drafts.discard(response_id)
             case p.ResponseDone(view):
                 details = view.status_details
                 if isinstance(details, p.Failed) and details.code == "rate_limit_exceeded":
                     assert view.id not in self._started, "I13: an engine was asked"
+                    assert view.id not in self._drafts, "I13: a draft goes on"
                     assert view.output == ()
             case p.ItemCreated():
                 assert isinstance(last, p.ItemAdded)

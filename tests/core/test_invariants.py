@@ -306,6 +306,7 @@ class SessionMachine(RuleBasedStateMachine):
                 assert output.response_id in self.live, "I3"
                 self.items.append(output.item.id)
                 self.open_items[output.item.id] = output.response_id
+                self.runs.of(output.response_id)
             case p.OutputItemDone():
                 assert self.open_items.pop(output.item.id) == output.response_id, "I4"
                 assert output.item.id not in self.open_parts, "I4: part open at item done"

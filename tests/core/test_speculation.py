@@ -11,6 +11,7 @@ import protocol as p
 from core import messages as m
 from core.mcp_policy import McpPolicy
 from core.policy import Policy
+from core.rate_limits import Allowance
 from protocol import ErrorCategory, Stage
 from tests.core.kit import (
     MANUAL,
@@ -159,6 +160,18 @@ def test_a_failed_draft_is_begun_afresh() -> None:
     core(*spoken("Hi.", 100, "resp_2"), *finished("resp_2"))
     done = [brief(o) for o in core.log if isinstance(o, p.ResponseDone)]
     assert done == ["response.done resp_1 completed [item_2]"]
+
+
+def test_what_is_made_for_a_draft_is_made_for_a_response_once_it_is_used() -> None:
+    """Until then its failure is nobody's: the response begins afresh."""
+    core = drafted()
+    assert not core.machine.is_making("resp_1")
+    stop(core)
+    assert not core.machine.is_making("resp_1")
+    core(FINAL)
+    assert core.machine.is_making("resp_1")
+    core(*finished())
+    assert not core.machine.is_making("resp_1")
 
 
 def test_a_draft_that_failed_is_not_tried_again_in_the_same_pause() -> None:
@@ -405,6 +418,31 @@ def test_held_audio_counts_as_backlog() -> None:
     assert core.machine.backlog_ms() == 3000
     core(m.VadResumed(0))
     assert core.machine.backlog_ms() == 0
+
+
+def test_a_draft_is_used_within_the_limits_only() -> None:
+    """They were open when it was begun; another session of the key has come in between."""
+    limits = Allowance(1, None)
+    core = Core(EARLY, limiter=limits)
+    core(p.InputAudioAppend(pcm(PAUSE_MS)), m.VadSpeechStarted(0, at(300)))
+    pause(core)
+    assert core(tentative()) == ["> start resp_1"]
+    core(*REPLIES["speech"])
+    assert limits.admit("gpt-realtime", core.now) is None
+    outputs = stop(core)
+    assert outputs[0] == "> stop resp_1"
+    assert outputs[-2] == "response.done resp_1 failed rate_limit_exceeded []"
+    core(FINAL, *REPLIES["speech"])
+    assert [o for o in core.log if isinstance(o, p.OutputItemAdded)] == []
+
+
+def test_no_draft_is_begun_beyond_the_limits() -> None:
+    limits = Allowance(1, None)
+    core = Core(EARLY, limiter=limits)
+    core(p.InputAudioAppend(pcm(PAUSE_MS)), m.VadSpeechStarted(0, at(300)))
+    limits.admit("gpt-realtime", core.now)
+    pause(core)
+    assert core(tentative()) == []
 
 
 def test_a_draft_is_not_late() -> None:

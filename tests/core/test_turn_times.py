@@ -127,6 +127,19 @@ def test_what_was_generated_before_the_end_of_the_turn_never_counts_as_negative(
     assert times.wait_s == pytest.approx(0.5)
 
 
+def test_the_times_of_a_draft_that_was_dropped_are_not_those_of_the_reply() -> None:
+    clock = TurnClock()
+    clock.requested(StartResponse("resp_1", False, REQUEST), 9.0)
+    clock.heard(ModelText("resp_1", "Hi"), 9.9, 0)
+    clock.sent(ResponseCreated(VIEW), 10.0)
+    clock.requested(StartResponse("resp_aside", True, REQUEST), 10.0)
+    clock.requested(StartResponse("resp_2", False, REQUEST), 10.0)
+    clock.heard(SpeechAudio("resp_1", b"\0\0"), 10.1, 0)
+    clock.heard(ModelText("resp_2", "Hello"), 10.25, 0)
+    times = done(clock.sent(ResponseDone(VIEW), 11.0))
+    assert times.stages() == pytest.approx({"first_token": 0.25})
+
+
 def test_what_never_ends_is_forgotten_in_the_end() -> None:
     clock = TurnClock()
     for number in range(MAX_OPEN_RECORDS + 1):

@@ -131,8 +131,9 @@ class Book:
                 self._must(item.id not in self._texts, "I5", f"{item.id} used twice")
                 self._open_items[item.id] = response_id
                 self._texts[item.id] = ""
+                tag = tag_of(self._runs.of(response_id))
                 if isinstance(item, p.FunctionCall) and (made := _CALL_TAG.match(item.call_id)):
-                    mine = int(made[1]) == tag_of(self._runs.of(response_id))
+                    mine = int(made[1]) == tag
                     self._must(mine, "I6", f"{item.call_id} left as {response_id}'s")
             case p.OutputItemDone(response_id, _, item):
                 owner = self._open_items.pop(item.id, None)

@@ -10,8 +10,10 @@ from typing import Any, ClassVar
 import pytest
 
 import protocol as p
+from core.live_responses import LiveResponses
+from core.response import Response
 from handshake import DialectName
-from tests.fuzz.campaign import Failure, Figures, run_sessions
+from tests.fuzz.campaign import Failure, Figures, play, run_sessions
 from tests.fuzz.mirror import Mirror
 from tests.fuzz.replies import judge
 from tests.fuzz.run import MemorySocket, OpenConnection
@@ -192,9 +194,21 @@ def test_a_planted_fault_is_found_and_cut_short(fault: type[Connection], problem
     def connect(socket: MemorySocket, dialect: DialectName) -> Connection:
         return fault(socket, dialect, pinned=dialect != "undecided")
 
-    found = next((one for one in _failures(connect) if problem in one.problem), None)
-    assert found is not None
-    assert len(found.steps) <= 12
+    found = (one for one in _failures(connect) if problem in one.problem)
+    # A fault that needs the thirteenth item of a session takes as long as that to show.
+    assert any(len(one.steps) <= 12 for one in found)
+
+
+def test_what_a_dropped_draft_says_is_found_in_another_reply(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def by_either_name(live: LiveResponses, run_id: str) -> Response | None:
+        found = (one for one in live if one.started and run_id in (one.id, one.run_id))
+        return next(found, None)
+
+    monkeypatch.setattr(LiveResponses, "of_run", by_either_name)
+    reports = (play(1, session)[1] for session in range(60))
+    assert any("I6" in problem for report in reports for problem in report.problems)
 
 
 def _failures(connect: OpenConnection) -> Iterator[Failure]:
