@@ -34,7 +34,7 @@ def turns(
     for number, window in enumerate(windows, start=1):
         probability, rms = window if isinstance(window, tuple) else (window, LOUD)
         event = detector.push(probability, rms)
-        if event is not None:
+        if isinstance(event, SpeechStarted | SpeechStopped):
             kind = "start" if isinstance(event, SpeechStarted) else "stop"
             events.append((kind, event.position // WINDOW_SAMPLES, number))
     return events

@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager
 from email.utils import formatdate
 from typing import Any
 
-import numpy as np
 import pytest
 import soundfile
 from pipecat.frames.frames import (

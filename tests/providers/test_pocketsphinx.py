@@ -126,6 +126,8 @@ async def test_how_sure_it_is_of_each_word_is_told_to_who_asks(
         await line.send(*plain, *asking)
         await line.until(lambda: len(finals(line)) == 2)
         without, with_logprobs = (frame.result for frame in line.all(TranscriptionFrame))
+    assert without is not None
+    assert with_logprobs is not None
     assert without.logprobs == ()
     pieces = [piece.token for piece in with_logprobs.logprobs]
     assert pieces == ["go", " forward", " ten", " meters"]

@@ -173,11 +173,17 @@ def test_lint(rules: str, told: list[str]) -> None:
 @pytest.mark.parametrize(
     ("faults", "told"),
     [
-        ("- {stage: llm, kind: melt}", "line 3, faults[0].kind: Input should be 'error', 'timeout'"),
+        (
+            "- {stage: llm, kind: melt}",
+            "line 3, faults[0].kind: Input should be 'error', 'timeout'",
+        ),
         ("- {stage: vad, kind: hang}", "faults[0].stage: Input should be 'stt', 'llm', 'tts' or"),
         ("- {stage: tts, kind: error, event: x}", "faults[0]: event is for stage ws, not tts"),
         ("- {stage: ws, kind: error, category: quota}", "category is for stage stt | llm | tts"),
-        ("- {stage: ws, kind: disconnect, close_code: 99}", "faults[0].close_code: Input should be"),
+        (
+            "- {stage: ws, kind: disconnect, close_code: 99}",
+            "faults[0].close_code: Input should be",
+        ),
         ("- {stage: llm, kind: error, turn: {after: 3}}", "faults[0].turn.after: unknown key"),
     ],
 )
