@@ -35,15 +35,16 @@ class Entry:
     """An item and what the wire does not show of it.
 
     `transcript` is set for user audio; `speech` and `heard_ms` for assistant audio, `heard_ms` once
-    it is known that playback stopped early. `audio_ms` is how long a user spoke, and stays when the
-    audio itself is dropped. What is `forgotten` was cut off a long conversation: clients still see
-    it, models do not.
+    it is known that playback stopped early, `cut_ms` once its audio was truncated: what lies behind
+    is gone. `audio_ms` is how long a user spoke, and stays when the audio itself is dropped. What
+    is `forgotten` was cut off a long conversation: clients still see it, models do not.
     """
 
     item: Item
     transcript: Transcript | None = None
     speech: SpeechTimeline | None = None
     heard_ms: float | None = None
+    cut_ms: float | None = None
     audio_ms: float = 0.0
     forgotten: bool = False
 

@@ -148,7 +148,8 @@ def truncate(entry: Entry, content_index: int, audio_end_ms: float) -> int:
             f"Invalid value: {content_index}. The item has one content part, with index 0.",
             "content_index",
         )
-    end_ms = min(max(audio_end_ms, 0.0), entry.speech.audio_ms)
-    entry.heard_ms = end_ms
+    there_ms = entry.speech.audio_ms if entry.cut_ms is None else entry.cut_ms
+    end_ms = min(max(audio_end_ms, 0.0), there_ms)
+    entry.heard_ms = entry.cut_ms = end_ms
     entry.show_heard()
     return int(end_ms)

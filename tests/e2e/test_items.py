@@ -257,6 +257,20 @@ async def test_a_reply_is_cut_where_playback_stopped(
     assert abs(len(heard) - share * len(STORY)) < 20
 
 
+async def test_what_was_cut_off_does_not_come_back(client: RealtimeClient) -> None:
+    response = await ask(client, "story")
+    (reply,) = response.final["output"]
+    kept: list[tuple[int, str]] = []
+    for audio_end_ms in (2000, 10_000, 1000):
+        await truncate(client, reply["id"], audio_end_ms)
+        event = await client.wait_for("conversation.item.truncated")
+        (part,) = (await retrieve(client, reply["id"]))["content"]
+        kept.append((event["audio_end_ms"], part["transcript"]))
+    assert [end_ms for end_ms, _ in kept] == [2000, 2000, 1000]
+    assert kept[0] == kept[1]
+    assert len(kept[2][1]) < len(kept[1][1])
+
+
 @pytest.mark.parametrize("audio_end_ms", [0, 500, 500.5, 10_000])
 async def test_a_written_reply_cannot_be_truncated(
     client: RealtimeClient, audio_end_ms: float
