@@ -14,7 +14,13 @@ from pipecat.frames.frames import Frame
 from pipecat.processors.aggregators.llm_context import LLMContext
 
 from config import McpSettings
-from providers.frames import ToolCallArgumentsFrame, ToolCallEndedFrame, ToolCallStartedFrame
+from protocol import ErrorCategory, Stage
+from providers.frames import (
+    StageFailedFrame,
+    ToolCallArgumentsFrame,
+    ToolCallEndedFrame,
+    ToolCallStartedFrame,
+)
 from tests.e2e.gateway import HELLO, Gateway, run_gateway, speech
 from tests.e2e.mcp_server import McpServer
 from tests.e2e.wire import AUDIO, TEXT, configure, lives, order
@@ -208,3 +214,24 @@ async def test_it_can_be_switched_off(off: dict[str, Any]) -> None:
         await end_turn(client)
         await client.collect_response()
         assert len(llm.contexts) == 1
+
+
+async def test_a_draft_that_fails_is_made_afresh_and_fails_no_turn() -> None:
+    async def failing_once(context: LLMContext) -> AsyncIterator[str | Frame]:
+        if len(llm.contexts) == 1:
+            yield StageFailedFrame(Stage.LLM, ErrorCategory.SERVER, "not now")
+            return
+        yield "Here I am."
+
+    llm = FakeLlm(failing_once)
+    async with run_gateway(llm=llm) as gateway:
+        async with gateway.connect() as client:
+            await configure(client, **VAD, **TEXT)
+            await pause_after_speech(client, llm)
+            await lives_without_clearing(client)
+            await end_turn(client)
+            reply = await client.collect_response()
+            assert (reply.status, reply.text.strip()) == ("completed", "Here I am.")
+        address = f"http://127.0.0.1:{gateway.port}/metrics"
+        async with httpx.AsyncClient(trust_env=False) as http:
+            assert "realtime_stage_failures_total{" not in (await http.get(address)).text
