@@ -39,10 +39,13 @@ from processors.transcript_gate import TranscriptGate
 from protocol import ErrorCategory, Stage
 from providers.base import LlmProvider, SttProvider, TtsProvider
 from providers.health import StageHealth
+from providers.stt_service import TurnSTTService
 
 logger = logging.getLogger("realtime.pipeline")
 
 MAX_OUT_OF_BAND_LANES: Final = 4
+_FRAME_MS: Final = 100
+"""Audio that a recogniser is given at once, unless it says how much it likes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +93,12 @@ class PipelineManager:
         self._gate = TranscriptGate(self._emit)
         stt.add_event_handler("on_error", self._on_stt_error)
         self._audio = AudioFeed(
-            engines.vad, engines.judge, self._to_recogniser, self._emit, caught_up
+            engines.vad,
+            engines.judge,
+            self._to_recogniser,
+            self._emit,
+            caught_up,
+            stt.frame_ms if isinstance(stt, TurnSTTService) else _FRAME_MS,
         )
         self._lane = self._new_lane("default", self._emit, front=(stt, self._gate))
         self._asides: dict[str, asyncio.Task[None]] = {}

@@ -130,13 +130,20 @@ class _Rest:
     start: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Bug:
+    """What went wrong while an engine event was taken."""
+
+    error: Exception
+
+
 class _SessionOver(Exception):
     """Ends the task group once the session has closed its connection."""
 
 
 _FromClient = ClientEvent | InvalidRequest | _Rest
 _Within = m.EngineEvent | _Tick | _Shutdown
-_FromWithin = _Within | m.CloseConnection
+_FromWithin = _Within | _Bug | m.CloseConnection
 
 
 class RealtimeSession:
@@ -174,8 +181,9 @@ class RealtimeSession:
     ) -> None:
         self.id = new_id("sess")
         self._connection = connection
-        self._inbox: Inbox[_FromClient, _FromWithin] = Inbox(lambda: not self._pipeline.behind)
-        self._read_ahead = asyncio.Semaphore(MAX_WAITING_EVENTS)
+        self._inbox: Inbox[_FromClient, _FromWithin] = Inbox(
+            MAX_WAITING_EVENTS, lambda: not self._pipeline.behind
+        )
         self._open_pipeline = open_pipeline
         self._turnstile = turnstile
         self._started_s = time.monotonic()
@@ -186,6 +194,7 @@ class RealtimeSession:
         self._alarm_s: float | None = None
         self._flowing = True
         self._closing = False
+        self._stepping = False
         lifetime_s = settings.session.max_session_s
         self._machine = Machine(
             SessionView(self.id, int(time.time()) + lifetime_s, first),
@@ -290,13 +299,13 @@ class RealtimeSession:
     async def _read(self) -> None:
         taken_at_once = 0
         while True:
-            await self._read_ahead.acquire()
             try:
                 event: ClientEvent | InvalidRequest = await self._connection.receive()
             except InvalidRequest as refusal:
                 event = refusal
             if self._closing or not self._inbox.idle:
                 self._inbox.put_client(event)
+                await self._inbox.room()
                 continue
             # Nothing is before it: that the driver takes it is the same, a task switch later.
             self._step(event)
@@ -312,11 +321,14 @@ class RealtimeSession:
             if isinstance(message, m.CloseConnection):
                 await self._connection.close(message.code, message.reason)
                 raise _SessionOver
+            if isinstance(message, _Bug):
+                raise message.error
             if not self._closing:
                 self._step(message)
 
     def _step(self, message: _FromClient | _Within) -> None:
         """Show one message to the core and carry out what it says; the only place that does."""
+        self._stepping = True
         now = time.monotonic()
         match message:
             case InputAudioAppend():
@@ -330,26 +342,35 @@ class RealtimeSession:
                 outputs = [m.CloseConnection(1001, message.reason)]
             case InvalidRequest():
                 outputs = [error_event(message)]
-                self._read_ahead.release()
             case _ if isinstance(message, ClientEvent):
                 outputs = self._machine.handle(message, now)
                 if isinstance(message, InputAudioClear):
                     self._connection.codec.reset()
-                self._read_ahead.release()
             case _:
                 self._note(message, now)
                 outputs = self._machine.handle(message, now)
         if len(outputs) == 1 and isinstance(outputs[0], m.FeedAudio):
             # Audio that says nothing yet, fifty times a second: it moves no deadline.
             self._pipeline.execute(outputs[0])
-            return
-        self._carry_out(outputs)
-        self._set_alarm(now)
-        self._set_flow()
+        else:
+            self._carry_out(outputs)
+            self._set_alarm(now)
+            self._set_flow()
+        self._stepping = False
 
     def _take(self, event: m.EngineEvent) -> None:
-        """Take an engine event: where a turn begins and ends must be known before more audio."""
-        if isinstance(event, m.VadSpeechStarted | m.VadSpeechStopped | m.VadPaused | m.VadResumed):
+        """Take an engine event, at once where nothing of the engines waits.
+
+        Else the driver will: in the middle of a step, behind what came before it, and where a turn
+        begins or ends before more audio.
+        """
+        if not (self._stepping or self._closing or self._inbox.engine_waiting):
+            try:
+                self._step(event)
+            except Exception as bug:
+                # It ends the session; the engine that calls here is not to blame for it.
+                self._inbox.put_urgent(_Bug(bug))
+        elif isinstance(event, m.VadSpeechStarted | m.VadSpeechStopped | m.VadPaused | m.VadResumed):
             self._inbox.put_urgent(event)
         else:
             self._inbox.put_engine(event)
@@ -359,11 +380,8 @@ class RealtimeSession:
         end = start + APPEND_SLICE_BYTES
         if end < len(append.audio):
             if start == 0 and (refused := self._machine.require_room(append)):
-                self._read_ahead.release()
                 return refused
             self._inbox.put_back(_Rest(append, end))
-        else:
-            self._read_ahead.release()
         if start == 0 and end >= len(append.audio):
             return self._machine.handle(append, now)
         return self._machine.handle(InputAudioAppend(append.audio[start:end], append.event_id), now)

@@ -19,17 +19,20 @@ class Inbox(Generic[ClientT, EngineT]):
     the turn detection that says where the turns in it begin and end.
 
     Args:
+        most_read_ahead: How many messages of the client may wait before its reader should.
         client_may_go: Whether the client's next message may be taken now; `wake` has it asked
             again.
     """
 
-    def __init__(self, client_may_go: Callable[[], bool]) -> None:
+    def __init__(self, most_read_ahead: int, client_may_go: Callable[[], bool]) -> None:
+        self._most_read_ahead = most_read_ahead
         self._client_may_go = client_may_go
         self._urgent: deque[EngineT] = deque()
         self._engine: deque[EngineT] = deque()
         self._client: deque[ClientT] = deque()
         self._clients_turn = False
         self._wake = asyncio.Event()
+        self._taken = asyncio.Event()
 
     @property
     def client_waiting(self) -> int:
@@ -75,6 +78,12 @@ class Inbox(Generic[ClientT, EngineT]):
         """Look again: the client's lane may be open now."""
         self._wake.set()
 
+    async def room(self) -> None:
+        """Wait until the client's reader may go on reading."""
+        while len(self._client) >= self._most_read_ahead:
+            self._taken.clear()
+            await self._taken.wait()
+
     async def next(self) -> ClientT | EngineT:
         """The next message; waits until there is one."""
         while True:
@@ -83,6 +92,7 @@ class Inbox(Generic[ClientT, EngineT]):
             client_ready = bool(self._client) and self._client_may_go()
             if client_ready and (self._clients_turn or not self._engine):
                 self._clients_turn = False
+                self._taken.set()
                 return self._client.popleft()
             if self._engine:
                 self._clients_turn = True

@@ -235,6 +235,8 @@ class AudioCodec:
                 self._responses.pop(response.id, None)
             case OutputAudioDelta():
                 audio = self._encode(event)
+                if audio is event.audio and len(audio) <= MAX_DELTA_BYTES:
+                    return (event,)
                 return tuple(
                     replace(event, audio=audio[start : start + MAX_DELTA_BYTES])
                     for start in range(0, len(audio), MAX_DELTA_BYTES)
@@ -412,24 +414,35 @@ class Connection:
         return beta.encode(event, event_id)
 
     async def _flush(self) -> None:
-        while self._outbox:
-            if self._cut_off:
-                raise self._cut_off
+        if self._cut_off:
+            raise self._cut_off
+        try:
+            async with asyncio.timeout(WRITE_DEADLINE_S) as self._write_timeout:
+                await self._write_all(self._write_timeout)
+        except TimeoutError:
+            self._cut(f"The client does not read: a write took over {WRITE_DEADLINE_S:g} s.")
+        except WebSocketDisconnect as exc:
+            self._closed = True
+            raise Disconnected(exc.code, exc.reason) from None
+        finally:
+            self._write_timeout = None
+        if self._cut_off:
+            raise self._cut_off
+
+    async def _write_all(self, deadline: asyncio.Timeout) -> None:
+        """Write what is queued, each event as long as `deadline` allows it."""
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
+        while self._outbox and not self._cut_off:
             text, size = self._outbox[0]
-            try:
-                async with asyncio.timeout(WRITE_DEADLINE_S) as self._write_timeout:
-                    await self._socket.send_text(text)
-            except TimeoutError:
-                self._cut(f"The client does not read: a write took over {WRITE_DEADLINE_S:g} s.")
-                continue
-            except WebSocketDisconnect as exc:
-                self._closed = True
-                raise Disconnected(exc.code, exc.reason) from None
-            finally:
-                self._write_timeout = None
+            await self._socket.send_text(text)
             # Only now: a write that is cancelled while it waits has sent nothing.
             self._outbox.popleft()
             self._outbox_bytes -= size
+            # Most writes wait for nothing; a timer for each would cost more than they do.
+            if (now_s := loop.time()) - began_s > 0.01:
+                began_s = now_s
+                deadline.reschedule(now_s + WRITE_DEADLINE_S)
 
     def _cut(self, reason: str) -> None:
         """Stop writing to a client that does not read; the writer task reports it."""

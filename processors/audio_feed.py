@@ -33,9 +33,6 @@ AudioCommand = ConfigureVad | FeedAudio | OpenSegment | SettleSegment | CloseSeg
 
 # Resampling a second takes 0.1 ms. A client may append five minutes in one event.
 _SLICE_BYTES: Final = SAMPLE_RATE_HZ * 2
-# 100 ms. A frame costs the recogniser's pipeline several task switches, however short it is. What
-# is not enough for one is heard with the next, or at once when the words are asked for.
-_FRAME_BYTES: Final = SAMPLE_RATE_HZ * 2 // 10
 
 
 class AudioFeed:
@@ -54,6 +51,9 @@ class AudioFeed:
             and in that of the frame that ends it the pause behind which nobody spoke.
         emit: Takes the turn detection events, positions in 24 kHz samples of the session.
         caught_up: Called when `behind` has become False.
+        frame_ms: How much audio is worth a frame: each costs the recogniser's pipeline several
+            task switches, however short it is. What is less is heard with the next, or at once
+            when the words are asked for.
     """
 
     def __init__(
@@ -63,7 +63,9 @@ class AudioFeed:
         to_recogniser: Callable[[Frame], Awaitable[None]],
         emit: Callable[[VadEvent], None],
         caught_up: Callable[[], None],
+        frame_ms: int = 100,
     ) -> None:
+        self._frame_bytes = SAMPLE_RATE_HZ * 2 * frame_ms // 1000
         self._ear = Ear(vad, judge, emit)
         self._to_recogniser = to_recogniser
         self._caught_up = caught_up
@@ -84,7 +86,7 @@ class AudioFeed:
         if isinstance(command, FeedAudio):
             if self._may_hear_now and len(command.pcm) <= _SLICE_BYTES:
                 self._hear(command.pcm)
-                if self._segment is not None and self._ready(self._segment) >= _FRAME_BYTES:
+                if self._segment is not None and self._ready(self._segment) >= self._frame_bytes:
                     self._arrival.set()
                 return
             self._waiting_bytes += len(command.pcm)
@@ -196,7 +198,7 @@ class AudioFeed:
     async def _give(self, segment: _Segment) -> None:
         """Let the recogniser hear what is ready, if that is enough to be worth a frame."""
         ready = self._ready(segment)
-        if ready >= _FRAME_BYTES:
+        if ready >= self._frame_bytes:
             await self._give_bytes(segment, ready)
 
     async def _give_until(self, segment: _Segment, end: int | None) -> None:

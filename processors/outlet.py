@@ -73,14 +73,15 @@ class ResponseOutlet:
     def end(self, response_id: str) -> None:
         """All of the response has passed."""
         if response_id == self._live:
-            self._emit(GenerationEnded(response_id))
             self._finish(Ending.DRAINED)
+            self._emit(GenerationEnded(response_id))
 
     def fail(self, failure: Failure) -> None:
         """A stage failed: the live response ends with what it has."""
         if self._live is not None:
-            self._emit(GenerationFailed(self._live, failure))
+            failed = GenerationFailed(self._live, failure)
             self._finish(Ending.CUT)
+            self._emit(failed)
 
     def stop(self, response_id: str) -> None:
         """Nothing more of the response is wanted."""

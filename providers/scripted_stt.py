@@ -113,6 +113,8 @@ class _Segment(UtteranceSegment):
 
 
 class _ScriptedSttService(UtteranceSTTService[_Segment]):
+    frame_ms = _INTERIM_BYTES * 1000 // BYTES_PER_S
+
     def __init__(
         self, transcripts: tuple[SpokenTurn, ...], latency: Latency, random: Random, sleep: Sleep
     ) -> None:
@@ -141,5 +143,6 @@ class _ScriptedSttService(UtteranceSTTService[_Segment]):
 
     async def transcribe(self, segment: _Segment) -> Recognition:
         jitter = 1 + self._latency.jitter * self._random.uniform(-1, 1)
-        await self._sleep(self._latency.stt_final_ms / 1000 * jitter)
+        if self._latency.stt_final_ms:
+            await self._sleep(self._latency.stt_final_ms / 1000 * jitter)
         return segment.recognition

@@ -10,7 +10,7 @@ import asyncio
 import logging
 from abc import abstractmethod
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, ClassVar, Final, Generic, TypeVar
 
 from pipecat.frames.frames import (
     CancelFrame,
@@ -104,7 +104,13 @@ class TurnSTTService(STTService, Generic[SegmentT]):
         typical_final_s: How long an answer usually takes.
         model: Its name, for Pipecat's settings.
         language: The one it knows, likewise.
+
+    Attributes:
+        frame_ms: How much audio it is given at once while somebody speaks. What is left is given
+            when the words are asked for, so a recogniser that says nothing before may ask for more.
     """
+
+    frame_ms: ClassVar[int] = 100
 
     def __init__(
         self, *, typical_final_s: float, model: str | None = None, language: str | None = None

@@ -10,6 +10,7 @@ import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -70,12 +71,14 @@ def pitch_hz(word: str) -> int:
     return _LOW_HZ + int.from_bytes(digest[:4], "big") % (_HIGH_HZ - _LOW_HZ + 1)
 
 
-def sound(beep: Beep) -> Iterator[bytes]:
-    """The samples of one beep, in blocks of at most 200 ms."""
-    length = beep.duration_ms * SAMPLES_PER_MS
+@lru_cache(maxsize=128)
+def sound(pitch_hz: int, duration_ms: int) -> tuple[bytes, ...]:
+    """The samples of one beep, in blocks of at most 200 ms; the latest are kept, 25 KB each."""
+    length = duration_ms * SAMPLES_PER_MS
+    blocks: list[bytes] = []
     attack = max(1, min(_ATTACK_MS * SAMPLES_PER_MS, length // 4))
     release = max(1, min(_RELEASE_MS * SAMPLES_PER_MS, length // 2))
-    step = (beep.pitch_hz << _PHASE_BITS) // (1000 * SAMPLES_PER_MS)
+    step = (pitch_hz << _PHASE_BITS) // (1000 * SAMPLES_PER_MS)
     for first in range(0, length, _BLOCK_SAMPLES):
         position = np.arange(first, min(length, first + _BLOCK_SAMPLES), dtype=np.int64)
         phase = (position * step) & (2**_PHASE_BITS - 1)
@@ -83,7 +86,8 @@ def sound(beep: Beep) -> Iterator[bytes]:
         rise = (np.minimum(position, attack) << _ENVELOPE_BITS) // attack
         fall = (np.minimum(length - position, release) << _ENVELOPE_BITS) // release
         shaped = (wave * np.minimum(rise, fall)) >> _ENVELOPE_BITS
-        yield shaped.astype("<i2").tobytes()
+        blocks.append(shaped.astype("<i2").tobytes())
+    return tuple(blocks)
 
 
 def stream(text: str, speed: float) -> Iterator[tuple[WordTime, ...] | bytes]:
@@ -97,7 +101,7 @@ def stream(text: str, speed: float) -> Iterator[tuple[WordTime, ...] | bytes]:
         return
     yield words
     for beep in beeps:
-        yield from sound(beep)
+        yield from sound(beep.pitch_hz, beep.duration_ms)
 
 
 def render(text: str, speed: float = 1.0) -> tuple[bytes, tuple[WordTime, ...]]:

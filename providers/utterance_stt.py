@@ -59,6 +59,8 @@ SegmentT = TypeVar("SegmentT", bound=UtteranceSegment)
 class UtteranceSTTService(TurnSTTService[SegmentT]):
     """One session's ear."""
 
+    frame_ms = 500
+
     @abstractmethod
     async def transcribe(self, segment: SegmentT) -> Recognition:
         """Understand what the segment holds by now; may be cancelled.

@@ -13,7 +13,7 @@ async def drained(inbox: Inbox[str, str], count: int) -> list[str]:
 
 
 async def test_urgent_first_then_by_turns() -> None:
-    inbox: Inbox[str, str] = Inbox(lambda: True)
+    inbox: Inbox[str, str] = Inbox(64, lambda: True)
     for number in range(3):
         inbox.put_client(f"c{number}")
         inbox.put_engine(f"e{number}")
@@ -23,7 +23,7 @@ async def test_urgent_first_then_by_turns() -> None:
 
 async def test_a_held_client_waits_without_holding_the_engines() -> None:
     held = True
-    inbox: Inbox[str, str] = Inbox(lambda: not held)
+    inbox: Inbox[str, str] = Inbox(64, lambda: not held)
     inbox.put_client("c")
     inbox.put_engine("e0")
     inbox.put_engine("e1")
@@ -37,14 +37,14 @@ async def test_a_held_client_waits_without_holding_the_engines() -> None:
 
 
 async def test_what_is_given_back_is_the_clients_next() -> None:
-    inbox: Inbox[str, str] = Inbox(lambda: True)
+    inbox: Inbox[str, str] = Inbox(64, lambda: True)
     inbox.put_client("second")
     inbox.put_back("first")
     assert await drained(inbox, 2) == ["first", "second"]
 
 
 async def test_what_is_given_back_wakes_who_waits() -> None:
-    inbox: Inbox[str, str] = Inbox(lambda: True)
+    inbox: Inbox[str, str] = Inbox(64, lambda: True)
     waiting = asyncio.create_task(inbox.next())
     await asyncio.sleep(0)
     inbox.put_back("rest")
@@ -54,7 +54,7 @@ async def test_what_is_given_back_wakes_who_waits() -> None:
 
 async def test_idle_is_when_a_message_of_the_client_would_be_the_next() -> None:
     may_go = True
-    inbox: Inbox[str, str] = Inbox(lambda: may_go)
+    inbox: Inbox[str, str] = Inbox(64, lambda: may_go)
     assert inbox.idle
     may_go = False
     assert not inbox.idle
@@ -69,7 +69,7 @@ async def test_idle_is_when_a_message_of_the_client_would_be_the_next() -> None:
 async def test_what_comes_after_the_end_is_taken_and_read_by_nobody() -> None:
     class Owner:
         def __init__(self) -> None:
-            self.inbox: Inbox[str, str] = Inbox(lambda: self is not None)
+            self.inbox: Inbox[str, str] = Inbox(64, lambda: self is not None)
 
     owner = Owner()
     inbox, freed = owner.inbox, weakref.ref(owner)
