@@ -370,7 +370,9 @@ class RealtimeSession:
             except Exception as bug:
                 # It ends the session; the engine that calls here is not to blame for it.
                 self._inbox.put_urgent(_Bug(bug))
-        elif isinstance(event, m.VadSpeechStarted | m.VadSpeechStopped | m.VadPaused | m.VadResumed):
+        elif isinstance(
+            event, m.VadSpeechStarted | m.VadSpeechStopped | m.VadPaused | m.VadResumed
+        ):
             self._inbox.put_urgent(event)
         else:
             self._inbox.put_engine(event)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -87,8 +87,10 @@ def chosen(arguments: argparse.Namespace) -> list[Figure]:
     ]
 
 
-async def run(figures: Sequence[Figure], scale: Scale) -> dict[str, Measured]:
-    """Measure one figure after the other, printing each when it is there."""
+async def run(
+    figures: Sequence[Figure], scale: Scale, keep: Callable[[dict[str, Measured]], None]
+) -> dict[str, Measured]:
+    """Measure one figure after the other; print and keep each when it is there."""
     measured: dict[str, Measured] = {}
     for figure in figures:
         began = datetime.now(UTC).isoformat(timespec="seconds")
@@ -96,6 +98,7 @@ async def run(figures: Sequence[Figure], scale: Scale) -> dict[str, Measured]:
         result = await figure.measure(scale)
         measured[figure.name] = Measured(began, (before, machine.load_average()), plain(result))
         print(*("", *figure.tables(result)), sep="\n\n", flush=True)
+        keep(measured)
     return measured
 
 
@@ -115,14 +118,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"{where.cpu}, {where.cores} cores, Python {where.python}", flush=True)
     scale = scale_of(arguments)
     cores.stay_with_the_clients()
-    measured = uvloop.run(run(chosen(arguments), scale))
+    # Figures of the same machine that were left out this time stay.
+    before = kept.figures if kept is not None and kept.machine == where else {}
+    command = kept.command if before and kept is not None else command_of(arguments)
+
+    def keep(measured: dict[str, Measured]) -> None:
+        if out is not None:
+            write(Results(where, asdict(scale), command, {**before, **measured}), out)
+
+    measured = uvloop.run(run(chosen(arguments), scale, keep))
     loads = {name: one.load_average for name, one in measured.items()}
     print(f"\nload average before and after each: {loads}")
     if out is not None:
-        # Figures of the same machine that were left out this time stay.
-        before = kept.figures if kept is not None and kept.machine == where else {}
-        command = kept.command if before and kept is not None else command_of(arguments)
-        write(Results(where, asdict(scale), command, {**before, **measured}), out)
         print(f"written to {out.name}")
     return 0
 

@@ -39,6 +39,7 @@ PauseCallback = Callable[[int, int], None]
 # the event loop for 1.4 ms.
 MAX_BATCH: Final = 24
 GOOD_BATCH: Final = 16
+"""As many are worth no further wait."""
 TICK_S: Final = 0.005
 
 # A muted microphone or a client that fills pauses sends exact zeros. Below a third of one 16-bit
@@ -223,13 +224,13 @@ class VadEngine:
     """Scores the windows of all open streams, one of each stream per batch, first come first.
 
     Its task lives while a stream is open and sleeps while no window is ready. A window that
-    becomes ready waits at most a tick, so that those of other sessions share its batch. A long
-    backlog is worked off batch by batch without delay, the event loop getting its turn between
+    becomes ready waits a tick, or two where they are few, so that those of other sessions share its
+    batch. A long backlog is worked off batch by batch without delay, the event loop getting its turn between
     batches and every stream as often as the others.
 
     Args:
         model: Shared by all streams.
-        tick_s: How long a ready window waits for company.
+        tick_s: How long a ready window waits for company, and as long again if too few have come.
     """
 
     def __init__(self, model: VadModel, tick_s: float = TICK_S) -> None:
@@ -366,9 +367,9 @@ class VadEngine:
                     await asyncio.sleep(self._tick_s)
                     if len(self._ready) < GOOD_BATCH:
                         await asyncio.sleep(self._tick_s)
-                    # What is ready right after a batch is a backlog; what comes later waits for
-                    # company.
-                    while self.step() and self._ready:
+                    while True:
+                        if not (self.step() and self._ready):
+                            break  # What comes later waits for company; this was no backlog.
                         await asyncio.sleep(0)
                 else:
                     self._wake.clear()
