@@ -84,12 +84,13 @@ class AudioFeed:
     def put(self, command: AudioCommand) -> None:
         """Take a command; it is carried out in its turn, at once where nothing has to wait."""
         if isinstance(command, FeedAudio):
-            if self._may_hear_now and len(command.pcm) <= _SLICE_BYTES:
+            size_bytes = len(command.pcm)
+            if size_bytes <= _SLICE_BYTES and self._may_hear_now:
                 self._hear(command.pcm)
                 if self._segment is not None and self._ready(self._segment) >= self._frame_bytes:
                     self._arrival.set()
                 return
-            self._waiting_bytes += len(command.pcm)
+            self._waiting_bytes += size_bytes
         self._waiting.append(command)
         self._arrival.set()
 

@@ -74,6 +74,7 @@ class VadStream:
         "_on_start",
         "_on_stop",
         "_open",
+        "_progress",
         "_queued",
         "_reset_rule",
         "_silent_windows",
@@ -104,6 +105,7 @@ class VadStream:
         # window and pauses.
         self._changes: deque[tuple[int, float, int, tuple[int, ...]]] = deque()
         self._epoch = 0
+        self._progress: asyncio.Event | None = None
         self._queued = False
         self._open = True
         self._failed = False
@@ -118,9 +120,16 @@ class VadStream:
         """Samples fed and not scored yet; less than a window of them must wait for more."""
         return self._waiting.samples
 
-    async def next_batch(self) -> None:
-        """Wait until the engine has scored another batch, of whatever streams."""
-        await self._engine.next_batch()
+    async def progress(self) -> None:
+        """Wait until another of its windows has been scored, or it was reset or closed."""
+        if self._progress is None:
+            self._progress = asyncio.Event()
+        await self._progress.wait()
+
+    def _wake_waiter(self) -> None:
+        if self._progress is not None:
+            self._progress.set()
+            self._progress.clear()
 
     def configure(self, threshold: float, silence_ms: int, pauses_ms: tuple[int, ...] = ()) -> None:
         """Change the rule from the next sample fed on; a turn that is under way goes on.
@@ -177,6 +186,7 @@ class VadStream:
         self._engine.samples_pending -= self._waiting.samples
         self._waiting.clear()
         self._epoch += 1
+        self._wake_waiter()
 
     def _clear_model_state(self) -> None:
         self._waiting.forget_context()
@@ -225,8 +235,8 @@ class VadEngine:
 
     Its task lives while a stream is open and sleeps while no window is ready. A window that
     becomes ready waits a tick, or two where they are few, so that those of other sessions share its
-    batch. A long backlog is worked off batch by batch without delay, the event loop getting its turn between
-    batches and every stream as often as the others.
+    batch. A long backlog is worked off batch by batch without delay, the event loop getting its
+    turn between batches and every stream as often as the others.
 
     Args:
         model: Shared by all streams.
@@ -239,7 +249,6 @@ class VadEngine:
         self._streams: set[VadStream] = set()
         self._ready: deque[VadStream] = deque()
         self._wake = asyncio.Event()
-        self._progress = asyncio.Event()
         self._ticker: asyncio.Task[None] | None = None
         self._closed = False
         self._windows = np.zeros((MAX_BATCH, INPUT_SAMPLES), np.float32)
@@ -299,14 +308,6 @@ class VadEngine:
             self._ticker.cancel()
             await asyncio.wait([self._ticker])
 
-    async def next_batch(self) -> None:
-        """Wait until a batch has been scored, or a stream has gone."""
-        await self._progress.wait()
-
-    def _wake_waiters(self) -> None:
-        progress, self._progress = self._progress, asyncio.Event()
-        progress.set()
-
     def step(self) -> int:
         """Run one batch; returns how many windows it accounted for, 0 when none was ready."""
         began = time.perf_counter()
@@ -332,7 +333,7 @@ class VadEngine:
             # A callback before this one may have reset or closed the stream.
             if stream._epoch == epoch:
                 self._account(stream, probability, rms)
-        self._wake_waiters()
+            stream._wake_waiter()
         if done:
             self.batches += 1
             if self.after_batch is not None:
@@ -397,4 +398,3 @@ class VadEngine:
     def _forget(self, stream: VadStream) -> None:
         self._streams.discard(stream)
         self._wake.set()
-        self._wake_waiters()

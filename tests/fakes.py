@@ -389,7 +389,7 @@ class FakeVadStream:
         assert samples.dtype == np.float32
         self.samples += len(samples)
 
-    async def next_batch(self) -> None:
+    async def progress(self) -> None:
         """Nothing is ever behind."""
         raise AssertionError("this fake scores at once")
 

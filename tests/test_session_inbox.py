@@ -80,3 +80,18 @@ async def test_what_comes_after_the_end_is_taken_and_read_by_nobody() -> None:
     inbox.put_engine("late")
     inbox.put_urgent("later")
     assert not inbox.idle
+
+
+async def test_the_clients_reader_waits_while_too_many_of_its_messages_wait() -> None:
+    inbox: Inbox[str, str] = Inbox(2, lambda: True)
+    inbox.put_client("first")
+    await inbox.room()
+    inbox.put_client("second")
+    reader = asyncio.create_task(inbox.room())
+    inbox.put_engine("engine")
+    assert await inbox.next() == "engine"
+    await asyncio.sleep(0)
+    assert not reader.done()
+    assert await inbox.next() == "first"
+    async with asyncio.timeout(1):
+        await reader

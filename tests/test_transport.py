@@ -780,6 +780,27 @@ async def test_a_write_that_takes_too_long_cuts_the_client_off(
     assert [code for code, _ in socket.closed] == [1008]
 
 
+async def test_a_client_that_reads_slowly_but_steadily_is_not_cut_off(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class SlowSocket(FakeSocket):
+        async def send_text(self, data: str) -> None:
+            await asyncio.sleep(0.1)
+            await super().send_text(data)
+
+    monkeypatch.setattr(transport, "WRITE_DEADLINE_S", 0.5)
+    socket = SlowSocket()
+    connection = Connection(socket, "ga")
+    for _ in range(8):
+        connection.send(OUTPUT)
+    writer = asyncio.create_task(connection.write_forever())
+    async with asyncio.timeout(10):
+        while len(socket.sent) < 8:  # noqa: ASYNC110  (what is waited for has no event)
+            await asyncio.sleep(0.01)
+    assert not writer.done()
+    writer.cancel()
+
+
 async def test_a_close_does_not_wait_long_for_a_client_that_does_not_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

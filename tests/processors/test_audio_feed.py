@@ -58,7 +58,7 @@ def silence(ms: int) -> bytes:
 class Feed:
     """An `AudioFeed` driven as the core drives it, from audio appended at once."""
 
-    def __init__(self, vad: Any) -> None:
+    def __init__(self, vad: Any, frame_ms: int = 100) -> None:
         self.heard: list[float] = []
         self.audio = b""
         self.frames_ms: list[float] = []
@@ -68,7 +68,9 @@ class Feed:
         self.events: list[Any] = []
         self.caught_up = 0
         self._rate = 16_000
-        self.feed = AudioFeed(vad, None, self._to_recogniser, self.events.append, self._count)
+        self.feed = AudioFeed(
+            vad, None, self._to_recogniser, self.events.append, self._count, frame_ms
+        )
 
     def _count(self) -> None:
         self.caught_up += 1
@@ -189,18 +191,23 @@ async def test_the_words_so_far_are_asked_for_behind_the_audio_they_are_in() -> 
     assert feed.settled_at == 300 * MS
 
 
-async def test_short_appends_reach_the_recogniser_in_frames_of_100_ms() -> None:
-    feed = Feed(FakeVadEngine())
+@pytest.mark.parametrize(
+    ("frame_ms", "frames_ms"), [(100, [99, 100, 100, 100, 40, 1]), (200, [199, 200, 40, 1])]
+)
+async def test_short_appends_reach_the_recogniser_in_frames_of_their_size(
+    frame_ms: int, frames_ms: list[float]
+) -> None:
+    feed = Feed(FakeVadEngine(), frame_ms)
     async with feed.running():
         feed.feed.put(OpenSegment("a", b""))
         for _ in range(22):
             feed.feed.put(FeedAudio(tone(20)))
             await asyncio.sleep(0)
             await asyncio.sleep(0)
-        await feed.until(lambda: len(feed.frames_ms) == 4)
+        await feed.until(lambda: len(feed.frames_ms) == len(frames_ms) - 2)
         feed.feed.put(CloseSegment("a", 440 * MS))
         await feed.until(lambda: feed.closed)
-    assert feed.frames_ms == [99, 100, 100, 100, 40, 1]
+    assert feed.frames_ms == frames_ms
 
 
 @pytest.mark.parametrize("start_ms", [0, 7, 250])

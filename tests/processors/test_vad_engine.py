@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from audio_utils import iter_chunks, pcm16_to_float32
 from processors.decimator import Decimator
 from processors.turn_detector import WINDOW_SAMPLES
-from processors.vad_engine import MAX_BATCH, VadEngine, VadStream
+from processors.vad_engine import GOOD_BATCH, MAX_BATCH, VadEngine, VadStream
 from processors.vad_model import CONTEXT_SAMPLES, SileroModel
 from processors.window_queue import WindowQueue
 
@@ -383,6 +383,58 @@ async def test_a_parked_ticker_wakes_for_a_window_and_for_the_last_close(
         stream.close()
         await asyncio.wait([task])
     assert tasks_of_the_engine() == []
+
+
+@pytest.fixture
+def waited(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """For how long anybody slept."""
+    delays_s: list[float] = []
+    sleep = asyncio.sleep
+
+    async def noted(delay_s: float) -> None:
+        delays_s.append(delay_s)
+        await sleep(delay_s)
+
+    monkeypatch.setattr(asyncio, "sleep", noted)
+    return delays_s
+
+
+async def scored(engine: VadEngine, windows: int) -> None:
+    async with asyncio.timeout(10):
+        while engine.windows_scored < windows:  # noqa: ASYNC110  (it tells nobody)
+            await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize(
+    ("windows", "waits"), [(1, 2), (GOOD_BATCH - 1, 2), (GOOD_BATCH, 1), (MAX_BATCH + 1, 1)]
+)
+async def test_few_windows_wait_longer_for_company(
+    model: LevelModel, waited: list[float], windows: int, waits: int
+) -> None:
+    engine = VadEngine(model, tick_s=0.00123)
+    for _ in range(windows):
+        engine.open(lambda _: None, lambda _: None).feed(level(0.1))
+    await scored(engine, windows)
+    assert waited.count(0.00123) == waits
+    assert len(model.batches) == -(-windows // MAX_BATCH)
+    await engine.close()
+
+
+async def test_a_window_that_comes_after_a_batch_waits_for_company_too(
+    model: LevelModel, waited: list[float]
+) -> None:
+    engine = VadEngine(model, tick_s=0.00123)
+    stream = engine.open(lambda _: None, lambda _: None)
+
+    def feed_once_more(windows: int, took_s: float) -> None:
+        if engine.batches == 1:
+            asyncio.get_running_loop().call_soon(stream.feed, level(0.1))
+
+    engine.after_batch = feed_once_more
+    stream.feed(level(0.1))
+    await scored(engine, 2)
+    assert waited.count(0.00123) == 4
+    await engine.close()
 
 
 async def test_closing_the_engine_leaves_nothing(model: LevelModel) -> None:
