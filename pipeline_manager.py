@@ -69,8 +69,9 @@ async def warm_up(engines: EngineSet) -> None:
 class PipelineManager:
     """One session's engines at work.
 
-    `run` is the session's pipeline task. Everything else is called from the session's driver,
-    and none of it waits: commands are carried out in their order, events come through `emit`.
+    `run` is the session's pipeline task. Everything else is called in the session's step, and none
+    of it waits: commands are carried out in their order, events come through `emit`. A step may be
+    taken within `emit`, in the task of an engine: whoever emits has put its own state in order.
 
     Args:
         engines: What to build services from.

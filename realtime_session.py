@@ -1,4 +1,4 @@
-"""The life of one session: its four tasks, and the one driver that talks to the core.
+"""The life of one session: its four tasks, and the one step by which they talk to the core.
 
 It carries out what the core decides and decides nothing itself; it knows no JSON and no frame.
 """
@@ -316,15 +316,19 @@ class RealtimeSession:
     # --- driver -----------------------------------------------------------------------------------
 
     async def _drive(self) -> None:
-        while True:
-            message = await self._inbox.next()
-            if isinstance(message, m.CloseConnection):
-                await self._connection.close(message.code, message.reason)
-                raise _SessionOver
-            if isinstance(message, _Bug):
-                raise message.error
-            if not self._closing:
-                self._step(message)
+        try:
+            while True:
+                message = await self._inbox.next()
+                if isinstance(message, m.CloseConnection):
+                    await self._connection.close(message.code, message.reason)
+                    raise _SessionOver
+                if isinstance(message, _Bug):
+                    raise message.error
+                if not self._closing:
+                    self._step(message)
+        finally:
+            # The engines may take a while to end, and what they still say is for nobody.
+            self._closing = True
 
     def _step(self, message: _FromClient | _Within) -> None:
         """Show one message to the core and carry out what it says; the only place that does."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -26,6 +26,8 @@ _LOW_HZ, _HIGH_HZ = 440, 880
 _AMPLITUDE = 8000
 _ATTACK_MS, _RELEASE_MS = 8, 30
 _BLOCK_SAMPLES = 200 * SAMPLES_PER_MS
+_KEPT_MS = 1000
+"""The latest beeps up to this length are kept: at most 48 KB each."""
 _NOTHING_TO_SAY = bytes(2 * _BASE_MS * SAMPLES_PER_MS)
 
 _TABLE_BITS = 10
@@ -71,11 +73,19 @@ def pitch_hz(word: str) -> int:
     return _LOW_HZ + int.from_bytes(digest[:4], "big") % (_HIGH_HZ - _LOW_HZ + 1)
 
 
+def sound(beep: Beep) -> Iterable[bytes]:
+    """The samples of one beep, in blocks of at most 200 ms."""
+    render = _kept_blocks if beep.duration_ms <= _KEPT_MS else _blocks
+    return render(beep.pitch_hz, beep.duration_ms)
+
+
 @lru_cache(maxsize=128)
-def sound(pitch_hz: int, duration_ms: int) -> tuple[bytes, ...]:
-    """The samples of one beep, in blocks of at most 200 ms; the latest are kept, 25 KB each."""
+def _kept_blocks(pitch_hz: int, duration_ms: int) -> tuple[bytes, ...]:
+    return tuple(_blocks(pitch_hz, duration_ms))
+
+
+def _blocks(pitch_hz: int, duration_ms: int) -> Iterator[bytes]:
     length = duration_ms * SAMPLES_PER_MS
-    blocks: list[bytes] = []
     attack = max(1, min(_ATTACK_MS * SAMPLES_PER_MS, length // 4))
     release = max(1, min(_RELEASE_MS * SAMPLES_PER_MS, length // 2))
     step = (pitch_hz << _PHASE_BITS) // (1000 * SAMPLES_PER_MS)
@@ -86,8 +96,7 @@ def sound(pitch_hz: int, duration_ms: int) -> tuple[bytes, ...]:
         rise = (np.minimum(position, attack) << _ENVELOPE_BITS) // attack
         fall = (np.minimum(length - position, release) << _ENVELOPE_BITS) // release
         shaped = (wave * np.minimum(rise, fall)) >> _ENVELOPE_BITS
-        blocks.append(shaped.astype("<i2").tobytes())
-    return tuple(blocks)
+        yield shaped.astype("<i2").tobytes()
 
 
 def stream(text: str, speed: float) -> Iterator[tuple[WordTime, ...] | bytes]:
@@ -101,7 +110,7 @@ def stream(text: str, speed: float) -> Iterator[tuple[WordTime, ...] | bytes]:
         return
     yield words
     for beep in beeps:
-        yield from sound(beep.pitch_hz, beep.duration_ms)
+        yield from sound(beep)
 
 
 def render(text: str, speed: float = 1.0) -> tuple[bytes, tuple[WordTime, ...]]:

@@ -788,17 +788,18 @@ async def test_a_client_that_reads_slowly_but_steadily_is_not_cut_off(
             await asyncio.sleep(0.1)
             await super().send_text(data)
 
-    monkeypatch.setattr(transport, "WRITE_DEADLINE_S", 0.5)
+    monkeypatch.setattr(transport, "WRITE_DEADLINE_S", 1.5)
     socket = SlowSocket()
     connection = Connection(socket, "ga")
-    for _ in range(8):
+    for _ in range(20):
         connection.send(OUTPUT)
     writer = asyncio.create_task(connection.write_forever())
-    async with asyncio.timeout(10):
-        while len(socket.sent) < 8:  # noqa: ASYNC110  (what is waited for has no event)
+    async with asyncio.timeout(20):
+        while len(socket.sent) < 20:  # noqa: ASYNC110  (what is waited for has no event)
             await asyncio.sleep(0.01)
     assert not writer.done()
     writer.cancel()
+    await asyncio.wait([writer])
 
 
 async def test_a_close_does_not_wait_long_for_a_client_that_does_not_read(

@@ -8,13 +8,15 @@ from typing import Any
 import pytest
 
 from bench import page, results
-from bench.__main__ import chosen, command_of, parse_arguments, scale_of
+from bench.__main__ import chosen, command_of, parse_arguments, run, scale_of
+from bench.figures import Figure
 from bench.machine import Machine
 from bench.measure_capacity import Capacity, HalfLoad, Level
 from bench.measure_memory import Growth, Memory
 from bench.measure_open import Opening
 from bench.measure_soak import Sample, Soak
 from bench.results import Measured, Results
+from bench.scale import QUICK, Scale
 from bench.server import FLOOR, INSTANT, STOCK
 from bench.stats import Summary
 
@@ -164,3 +166,20 @@ def test_the_command_in_the_page_measures_as_much_again() -> None:
 def test_a_profile_is_taken_only_when_asked_for() -> None:
     assert "profile" not in [figure.name for figure in chosen(parse_arguments([]))]
     assert "profile" in [figure.name for figure in chosen(parse_arguments(["--profile"]))]
+
+
+async def test_each_figure_is_kept_before_the_next_is_measured() -> None:
+    async def measure(scale: Scale) -> list[Summary]:
+        return [Summary.of([1.0])]
+
+    async def break_down(scale: Scale) -> list[Summary]:
+        raise LookupError("planted")
+
+    figures = [
+        Figure(name, list[Summary], how, lambda result: [])
+        for name, how in (("first", measure), ("second", measure), ("third", break_down))
+    ]
+    kept: list[list[str]] = []
+    with pytest.raises(LookupError, match="planted"):
+        await run(figures, QUICK, lambda measured: kept.append([*measured]))
+    assert kept == [["first"], ["first", "second"]]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import httpx
 import pytest
 
 from core.machine import Machine
-from tests.e2e.gateway import Gateway
+from tests.e2e.gateway import run_gateway
 from tests.e2e.wire import configure
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -25,12 +26,12 @@ SILENCE = bytes(48_000)
     ],
 )
 async def test_it_is_told_and_ends_that_session_only(
-    step: str, gateway: Gateway, hello: bytes, monkeypatch: pytest.MonkeyPatch
+    step: str, hello: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def break_down(self: Machine, event: Any, now: float) -> list[Any]:
         raise LookupError("planted")
 
-    async with gateway.connect() as other:
+    async with run_gateway() as gateway, gateway.connect() as other:
         await configure(other, **VAD)
         async with gateway.connect() as client:
             await configure(client, **VAD)
@@ -44,6 +45,9 @@ async def test_it_is_told_and_ends_that_session_only(
                 assert (error["type"], error["code"]) == ("server_error", "server_error")
                 assert await client.wait_closed() == (1011, "server_error")
                 await client.close(complete=False)
+        async with httpx.AsyncClient(trust_env=False) as http:
+            told = (await http.get(f"http://127.0.0.1:{gateway.port}/metrics")).text
+        assert "realtime_stage_failures_total{" not in told
         await other.append(hello + SILENCE)
         response = (await other.wait_for("response.done"))["response"]
         assert response["status"] == "completed"

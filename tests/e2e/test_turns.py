@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from protocol import ErrorCategory, Stage
+from providers import scripted_stt
 from providers.frames import StageFailedFrame
 from tests.conftest import SharedAudio
 from tests.e2e.gateway import HELLO, STORY_HEARD, Gateway, run_gateway
@@ -511,3 +512,27 @@ async def test_a_language_nobody_here_understands_is_refused(dialect: Any) -> No
         assert error["code"] == "invalid_value"
         assert "STT_PROVIDER" in error["message"]
         assert error["param"].endswith("transcription.language")
+
+
+async def test_a_recogniser_is_fed_as_much_at_once_as_it_likes(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service: Any = getattr(scripted_stt, "_ScriptedSttService")  # noqa: B009  (it is private)
+    hear = service.hear
+    heard_ms: list[float] = []
+
+    async def noted(self: Any, segment: Any, pcm: bytes) -> None:
+        heard_ms.append(len(pcm) / 32)
+        await hear(self, segment, pcm)
+
+    monkeypatch.setattr(service, "hear", noted)
+    monkeypatch.setattr(service, "frame_ms", 400)
+    async with gateway.connect() as client:
+        await configure(client, **MANUAL, **TRANSCRIBE)
+        await client.append_realtime(silence(1000))
+        await commit(client)
+        await client.wait_for(f"{TRANSCRIPTION}.completed")
+    # The change of rate holds a millisecond back, and a busy machine may join two frames.
+    assert heard_ms[0] >= 399
+    assert len(heard_ms) <= 4
+    assert sum(heard_ms) == 1000

@@ -264,6 +264,16 @@ async def test_speech_tap(frames: list[Frame], events: list[ResponseEvent]) -> N
     assert seen == events
 
 
+async def test_a_stop_because_of_the_end_does_not_change_how_it_ended() -> None:
+    def stop(event: ResponseEvent) -> None:
+        outlet.stop(event.response_id)
+
+    outlet = ResponseOutlet(stop)
+    ending = outlet.open("r1")
+    outlet.end("r1")
+    assert ending.result() is Ending.DRAINED
+
+
 async def test_audio_of_another_rate_is_resampled_clause_by_clause() -> None:
     seen: list[ResponseEvent] = []
     outlet = ResponseOutlet(seen.append)
