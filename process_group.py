@@ -22,6 +22,7 @@ from protocol import RateLimit
 
 CONTEXT: Final = multiprocessing.get_context("spawn")
 """Threads and an event loop do not survive a fork."""
+_ABANDONED_S: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class ProcessGroup:
         if size == 1:
             return (cls(0, [0], None, folder),)
         sessions = CONTEXT.RawArray("q", size)
-        limit_cells = CONTEXT.Array("d", SharedAllowance.START)
+        limit_cells = CONTEXT.Array("d", SharedAllowance.START, lock=CONTEXT.Lock())
         return tuple(cls(index, sessions, limit_cells, folder) for index in range(size))
 
     @property
@@ -71,6 +72,11 @@ class ProcessGroup:
         self.sessions[index] = 0
         if self.folder is not None:
             self._failing_file(index).unlink(missing_ok=True)
+        if self.limit_cells is not None:
+            # It may have died with the lock in its hands; nobody alive keeps it for that long.
+            lock = self.limit_cells.get_lock()
+            lock.acquire(timeout=_ABANDONED_S)
+            lock.release()
 
     def limiter(self, requests_per_minute: int | None, tokens_per_minute: int | None) -> Limiter:
         """Limits that all processes count together."""
@@ -149,8 +155,9 @@ class SharedAllowance:
     @contextlib.contextmanager
     def _shared(self) -> Any:
         with self._cells.get_lock():
-            self._allowance.restore(self._cells[:])
+            cells = self._cells.get_obj()
+            self._allowance.restore(cells[:])
             try:
                 yield
             finally:
-                self._cells[:] = self._allowance.state()
+                cells[:] = self._allowance.state()

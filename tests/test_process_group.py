@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from core.rate_limits import Allowance
-from process_group import ProcessGroup
+from process_group import CONTEXT, ProcessGroup
 
 STT_DOWN = {"stage": "stt", "engine": "deepgram", "reason": "key refused"}
 TTS_DOWN = {"stage": "tts", "engine": "edge_tts", "reason": "cut"}
@@ -36,6 +37,24 @@ def test_a_request_counts_in_every_process() -> None:
     assert refused is not None
     assert refused == expected
     assert limiters[0].is_open(71.0)
+
+
+def test_a_process_that_died_with_the_lock_of_the_limits_holds_up_nobody() -> None:
+    first, second = ProcessGroup.form(2)
+    victim = CONTEXT.Process(target=_die_with_the_lock, args=(second,))
+    victim.start()
+    victim.join(60)
+    lock = first.limit_cells.get_lock()
+    assert not lock.acquire(block=False)
+    first.forget(1)
+    assert first.limiter(1, None).is_open(0.0)
+    first.forget(1)
+    assert lock.acquire(block=False)
+
+
+def _die_with_the_lock(group: ProcessGroup) -> None:
+    group.limit_cells.get_lock().acquire()
+    os._exit(1)
 
 
 def test_a_process_without_limits_tells_none() -> None:
