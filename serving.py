@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import uvicorn
 from fastapi import FastAPI
@@ -143,6 +143,21 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
+def _letting_go(http_protocol: type[asyncio.Protocol]) -> type[asyncio.Protocol]:
+    """uvicorn's HTTP protocol, but that it is freed when its connection becomes a WebSocket.
+
+    It and its parser hold each other, which uvicorn ends with the connection; a connection that is
+    handed on ends elsewhere, and left 2.6 KB of each session to the garbage collector.
+    """
+
+    class LettingGo(http_protocol):
+        def handle_websocket_upgrade(self, *event: Any) -> None:
+            super().handle_websocket_upgrade(*event)  # type: ignore[misc]  # not in asyncio's
+            self.parser = None
+
+    return LettingGo
+
+
 def build_server(
     app: FastAPI, settings: Settings, handover: Handover | None = None
 ) -> uvicorn.Server:
@@ -181,6 +196,7 @@ def build_server(
         raise ConfigError(
             "SSL_CERTFILE", f"must be a PEM certificate that fits SSL_KEYFILE ({exc})"
         ) from None
+    config.http_protocol_class = _letting_go(config.http_protocol_class)
     running = _Server(config) if handover is None else _Worker(config, handover)
     running.registry = app.state.registry
     return running

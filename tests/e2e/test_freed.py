@@ -8,10 +8,14 @@ from collections.abc import Generator
 from typing import Any
 
 import pytest
+from fastapi import FastAPI, WebSocket
 from pipecat.utils.base_object import BaseObject
+from websockets.asyncio.client import connect
 
+from config import Settings
 from core.machine import Machine
 from pipeline_manager import PipelineManager
+from process_group import ProcessGroup
 from processors.audio_feed import AudioFeed
 from processors.lane import Lane
 from protocol import Stage
@@ -22,6 +26,7 @@ from providers.scripted_llm import ScriptedLlmProvider
 from providers.scripted_stt import ScriptedSttProvider
 from providers.tone_tts import ToneProvider
 from realtime_session import RealtimeSession
+from serving import SessionRegistry, build_server, listen
 from tests.e2e.gateway import SCRIPT, Gateway, run_gateway, speech
 from tests.e2e.wire import MANUAL, ask, begin, configure, named
 from tests.harness import BYTES_PER_MS
@@ -109,3 +114,32 @@ async def nothing_stays(gateway: Gateway, doing: str) -> None:
         await asyncio.sleep(0.05)
         known = {id(part) for part in before}
         assert [type(part).__name__ for part in parts() if id(part) not in known] == []
+
+
+@pytest.mark.usefixtures("without_collector")
+async def test_what_took_the_upgrade_request_of_a_connection_does_not_outlive_it() -> None:
+    app = FastAPI()
+    app.state.registry = SessionRegistry(*ProcessGroup.form(1))
+
+    async def echo(websocket: WebSocket) -> None:
+        await websocket.accept()
+        await websocket.send_text(await websocket.receive_text())
+        await websocket.close()
+
+    app.add_api_websocket_route("/", echo)
+    with listen("127.0.0.1", 0) as listener:
+        server = build_server(app, Settings())
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        async with asyncio.timeout(20):
+            while not server.started:  # noqa: ASYNC110  (uvicorn tells nobody)
+                await asyncio.sleep(0.02)
+            for _ in range(SESSIONS):
+                port = listener.getsockname()[1]
+                async with connect(f"ws://127.0.0.1:{port}/", proxy=None) as client:
+                    await client.send("hello")
+                    assert await client.recv() == "hello"
+        await asyncio.sleep(0.1)
+        takers = [it for it in gc.get_objects() if hasattr(type(it), "handle_websocket_upgrade")]
+        server.should_exit = True
+        await serving
+    assert takers == []
