@@ -119,7 +119,8 @@ async def nothing_stays(gateway: Gateway, doing: str) -> None:
 @pytest.mark.usefixtures("without_collector")
 async def test_what_took_the_upgrade_request_of_a_connection_does_not_outlive_it() -> None:
     app = FastAPI()
-    app.state.registry = SessionRegistry(*ProcessGroup.form(1))
+    (alone,) = ProcessGroup.form(1)
+    app.state.registry = SessionRegistry(alone)
 
     async def echo(websocket: WebSocket) -> None:
         await websocket.accept()
