@@ -143,17 +143,31 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _letting_go(http_protocol: type[asyncio.Protocol]) -> type[asyncio.Protocol]:
+def _letting_go_of_http(http_protocol: type[asyncio.Protocol]) -> type[asyncio.Protocol]:
     """uvicorn's HTTP protocol, but that it is freed when its connection becomes a WebSocket.
 
     It and its parser hold each other, which uvicorn ends with the connection; a connection that is
-    handed on ends elsewhere, and left 2.6 KB of each session to the garbage collector.
+    handed on ends elsewhere, and left kilobytes of each session to the garbage collector.
     """
 
     class LettingGo(http_protocol):
         def handle_websocket_upgrade(self, *event: Any) -> None:
             super().handle_websocket_upgrade(*event)  # type: ignore[misc]  # not in asyncio's
             self.parser = None
+
+    return LettingGo
+
+
+def _letting_go_of_parser(ws_protocol: Any) -> Any:
+    """uvicorn's WebSocket protocol, but that its connection is freed when it is lost.
+
+    The parser of `websockets` is a generator that holds what holds it.
+    """
+
+    class LettingGo(ws_protocol):
+        def connection_lost(self, exc: Exception | None) -> None:
+            super().connection_lost(exc)
+            self.conn.parser.close()
 
     return LettingGo
 
@@ -196,7 +210,8 @@ def build_server(
         raise ConfigError(
             "SSL_CERTFILE", f"must be a PEM certificate that fits SSL_KEYFILE ({exc})"
         ) from None
-    config.http_protocol_class = _letting_go(config.http_protocol_class)
+    config.http_protocol_class = _letting_go_of_http(config.http_protocol_class)
+    config.ws_protocol_class = _letting_go_of_parser(config.ws_protocol_class)
     running = _Server(config) if handover is None else _Worker(config, handover)
     running.registry = app.state.registry
     return running

@@ -11,6 +11,7 @@ import pytest
 from fastapi import FastAPI, WebSocket
 from pipecat.utils.base_object import BaseObject
 from websockets.asyncio.client import connect
+from websockets.server import ServerProtocol
 
 from config import Settings
 from core.machine import Machine
@@ -141,6 +142,7 @@ async def test_what_took_the_upgrade_request_of_a_connection_does_not_outlive_it
                     assert await client.recv() == "hello"
         await asyncio.sleep(0.1)
         takers = [it for it in gc.get_objects() if hasattr(type(it), "handle_websocket_upgrade")]
+        connections = [it for it in gc.get_objects() if type(it) is ServerProtocol]
         server.should_exit = True
         await serving
-    assert takers == []
+    assert (takers, connections) == ([], [])
